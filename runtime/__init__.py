@@ -1,0 +1,1 @@
+"""What every fleetfold process needs around its work: settings, logs, health endpoint, stop signals."""

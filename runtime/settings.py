@@ -1,0 +1,182 @@
+"""Settings: defaults, then one TOML file, then the environment; all faults are reported at once, by key.
+
+Environment names are `<PREFIX>__SECTION__KEY` in upper case. `MQTT_URL`, `KAFKA_BOOTSTRAP_SERVERS` and
+`MONGODB_URI` are understood by every process that talks to that server and rank between file and prefix.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings as _BaseSettings
+from pydantic_settings import EnvSettingsSource, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+class ConfigError(Exception):
+    """Every fault of a configuration; `faults` has one line each, beginning with the key."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class Section(BaseModel):
+    """A table of the TOML file. Unknown keys are faults: a misspelt limit must not be a silent default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TlsFiles(Section):
+    """Certificates by path; nothing secret is ever a value in the file."""
+
+    ca_file: FilePath | None = None
+    certificate_file: FilePath | None = None
+    key_file: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together")
+        return self
+
+
+class KafkaSettings(TlsFiles):
+    """How to reach Kafka."""
+
+    bootstrap_servers: str = Field("127.0.0.1:9092", min_length=1)
+    security_protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = "plaintext"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_username: str | None = None
+    sasl_password_file: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _sasl(self) -> Self:
+        if self.security_protocol.startswith("sasl") and not (self.sasl_username and self.sasl_password_file):
+            raise ValueError("security_protocol sasl_* needs sasl_username and sasl_password_file")
+        return self
+
+    def client(self) -> dict[str, Any]:
+        """librdkafka settings of the connection."""
+        settings: dict[str, Any] = {
+            "bootstrap.servers": self.bootstrap_servers,
+            "security.protocol": self.security_protocol,
+        }
+        if self.security_protocol.startswith("sasl") and self.sasl_password_file is not None:
+            settings["sasl.mechanism"] = self.sasl_mechanism
+            settings["sasl.username"] = self.sasl_username
+            settings["sasl.password"] = self.sasl_password_file.read_text().strip()
+        if self.ca_file is not None:
+            settings["ssl.ca.location"] = str(self.ca_file)
+        if self.certificate_file is not None and self.key_file is not None:
+            settings["ssl.certificate.location"] = str(self.certificate_file)
+            settings["ssl.key.location"] = str(self.key_file)
+        return settings
+
+
+class MongoSettings(Section):
+    """How to reach MongoDB. The URI may hold credentials, so it is never printed."""
+
+    uri: SecretStr = SecretStr("mongodb://127.0.0.1:27017/?replicaSet=rs0")
+    database: str = Field("fleetfold", min_length=1, max_length=63)
+    timeout_ms: int = Field(30_000, ge=100)
+
+
+class MqttSettings(TlsFiles):
+    """How to reach an MQTT broker: `mqtt://` or `mqtts://` host and port, no credentials in the URL."""
+
+    url: str = Field("mqtt://127.0.0.1:1883", pattern=r"^mqtts?://[^@/]+$")
+    username: str | None = None
+    password_file: FilePath | None = None
+    keepalive_s: int = Field(30, ge=1, le=65_535)
+
+    @property
+    def host(self) -> str:
+        return self.url.split("://")[1].rsplit(":", 1)[0]
+
+    @property
+    def port(self) -> int:
+        _, _, port = self.url.split("://")[1].rpartition(":")
+        return int(port) if port.isdigit() else (8883 if self.tls else 1883)
+
+    @property
+    def tls(self) -> bool:
+        return self.url.startswith("mqtts://")
+
+
+class HttpSettings(Section):
+    """Where /metrics and /healthz answer: loopback unless told otherwise. Port 0 picks a free one."""
+
+    address: str = "127.0.0.1"
+    port: int = Field(0, ge=0, le=65_535)
+    enabled: bool = True
+
+
+class LogSettings(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+_WELL_KNOWN: Final = {
+    "MQTT_URL": ("mqtt", "url"),
+    "KAFKA_BOOTSTRAP_SERVERS": ("kafka", "bootstrap_servers"),
+    "MONGODB_URI": ("mongo", "uri"),
+}
+
+
+class Settings(_BaseSettings):
+    """Base of each service's settings; subclasses set `env_prefix` and their sections."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+    env_prefix: ClassVar[str] = "FLEETFOLD"
+
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[_BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class fixes the signature
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - see above
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - see above
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """First wins: prefixed environment, well-known environment, the file's values (given as arguments)."""
+        prefixed = EnvSettingsSource(settings_cls, env_prefix=f"{cls.env_prefix}__", env_nested_delimiter="__")
+        known = InitSettingsSource(settings_cls, init_kwargs=_well_known(settings_cls, os.environ))
+        return prefixed, known, init_settings
+
+
+def _well_known(settings: type[_BaseSettings], environment: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, (section, key) in _WELL_KNOWN.items():
+        if section in settings.model_fields and environment.get(name):
+            values.setdefault(section, {})[key] = environment[name]
+    return values
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(settings: type[S], file: Path | None) -> S:
+    """Read settings; raises `ConfigError` with every fault."""
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values = tomllib.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError([f"{file}: cannot be read: {error.strerror}"]) from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError([f"{file}: not TOML: {error}"]) from error
+    try:
+        return settings(**values)
+    except ValidationError as error:
+        raise ConfigError([_fault(detail) for detail in error.errors()]) from error
+
+
+def _fault(detail: Any) -> str:
+    key = ".".join(str(part) for part in detail["loc"]) or "(file)"
+    message = "unknown key" if detail["type"] == "extra_forbidden" else detail["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}"

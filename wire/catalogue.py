@@ -1,0 +1,126 @@
+"""The signal catalogue: every path the contract knows, its number, type, unit and plausible range.
+
+Vehicle paths are COVESA VSS 6.0 names; `Vehicle.Diagnostics.IsMILOn` and `LowVoltageBattery.StateOfHealth`
+are our overlay. Station paths are OCPP 2.0.1 `Component.Variable` under `Station.`. Numbers never change
+meaning: a frame may carry them instead of paths. Ranges are ours: outside them is a broken sensor.
+"""
+
+import csv
+import math
+from collections.abc import Mapping
+from importlib import resources
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from wire import limits
+from wire.malformed import Malformed, Reason
+from wire.topics import Kind
+
+VERSION: Final = "1"
+
+Value = bool | int | float | str | list[str]
+
+_INTEGER_RANGES: Final = {
+    "uint8": (0, 2**8 - 1),
+    "uint16": (0, 2**16 - 1),
+    "uint32": (0, 2**32 - 1),
+    "int32": (-(2**31), 2**31 - 1),
+}
+
+
+class Signal(NamedTuple):
+    """One row of the catalogue. `search`: staff filter on it, so the twin store keeps an index."""
+
+    number: int
+    path: str
+    type: str
+    unit: str
+    min: float
+    max: float
+    allowed: frozenset[str]
+    data_class: str
+    search: bool
+
+    @property
+    def kind(self) -> Kind:
+        """Which kind of asset has this signal."""
+        return Kind.VEHICLE if self.path.startswith("Vehicle.") else Kind.STATION
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether values are numbers (booleans are not)."""
+        return self.type in ("float", "double") or self.type in _INTEGER_RANGES
+
+
+def _signal(row: Mapping[str, str]) -> Signal:
+    low, high = _INTEGER_RANGES.get(row["type"], (-math.inf, math.inf))
+    return Signal(
+        number=int(row["number"]),
+        path=row["path"],
+        type=row["type"],
+        unit=row["unit"],
+        min=float(row["min"]) if row["min"] else low,
+        max=float(row["max"]) if row["max"] else high,
+        allowed=frozenset(row["allowed"].split()),
+        data_class=row["data_class"],
+        search=row["search"] == "yes",
+    )
+
+
+def _load() -> tuple[Signal, ...]:
+    with resources.files("wire").joinpath("catalogue.csv").open(encoding="utf-8") as table:
+        return tuple(_signal(row) for row in csv.DictReader(table))
+
+
+SIGNALS: Final = _load()
+BY_PATH: Final[Mapping[str, Signal]] = MappingProxyType({signal.path: signal for signal in SIGNALS})
+BY_NUMBER: Final[Mapping[int, Signal]] = MappingProxyType({signal.number: signal for signal in SIGNALS})
+_BY_KEY: Final[Mapping[str | int, Signal]] = MappingProxyType(
+    {key: signal for signal in SIGNALS for key in (signal.path, signal.number, str(signal.number))}
+)
+
+
+def find(key: str | int) -> Signal | None:
+    """The signal of a path or number; JSON can only carry the number as text."""
+    return None if type(key) is bool else _BY_KEY.get(key)
+
+
+def checked(signal: Signal, value: Any) -> Value | Malformed:
+    """`value` as the catalogue wants it (integers widened where floats are due), or why not."""
+    if signal.is_numeric:
+        return _number(signal, value)
+    if signal.type == "boolean":
+        return value if type(value) is bool else _wrong_type(signal, value)
+    if signal.type == "string":
+        return _text(signal, value)
+    if type(value) is not list or not all(type(item) is str for item in value):
+        return _wrong_type(signal, value)
+    if len(value) > limits.LIST_ITEMS_MAX or any(len(item) > limits.TEXT_CHARS_MAX for item in value):
+        return Malformed(Reason.OUT_OF_RANGE, f"{signal.path}: list or text too long")
+    return value
+
+
+def _number(signal: Signal, value: Any) -> Value | Malformed:
+    if type(value) is int:
+        number: float = value
+    elif type(value) is float and (signal.type in ("float", "double") or value.is_integer()):
+        number = value
+    else:
+        return _wrong_type(signal, value)
+    if not signal.min <= number <= signal.max or math.isinf(number):  # NaN fails the comparison
+        return Malformed(Reason.OUT_OF_RANGE, f"{signal.path}: {value!r:.40} not in {signal.min:g}..{signal.max:g}")
+    return float(number) if signal.type in ("float", "double") else int(number)
+
+
+def _text(signal: Signal, value: Any) -> Value | Malformed:
+    if type(value) is not str:
+        return _wrong_type(signal, value)
+    if signal.allowed and value not in signal.allowed:
+        return Malformed(Reason.OUT_OF_RANGE, f"{signal.path}: {value[:40]!r} is none of {sorted(signal.allowed)}")
+    if len(value) > limits.TEXT_CHARS_MAX:
+        return Malformed(Reason.OUT_OF_RANGE, f"{signal.path}: {len(value)} characters")
+    return value
+
+
+def _wrong_type(signal: Signal, value: Any) -> Malformed:
+    return Malformed(Reason.WRONG_TYPE, f"{signal.path}: {type(value).__name__} where {signal.type} is due")

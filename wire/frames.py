@@ -1,0 +1,76 @@
+"""A device's payload to samples: decode, check shape, resolve names, judge each value."""
+
+from typing import NamedTuple
+
+from wire import catalogue, codec, limits
+from wire.catalogue import Signal, Value
+from wire.malformed import Malformed, Reason
+from wire.messages import Frame, plain, shaped
+
+
+class Sample(NamedTuple):
+    """Values taken at one moment, by catalogue number."""
+
+    ts_ms: int
+    values: dict[int, Value]
+
+
+class Reading(NamedTuple):
+    """A frame whose values were judged: `samples` are good, `rejected` says what was not and why."""
+
+    session: str | None
+    seq: int | None
+    samples: list[Sample]
+    rejected: list[Malformed]
+
+
+def encode(frame: Frame, json: bool = False) -> bytes:
+    """The MQTT payload of a frame."""
+    return codec.to_json(frame) if json else codec.to_msgpack(plain(frame))
+
+
+def decode(raw: bytes) -> Frame | Malformed:
+    """Read a payload as a frame; the values are not judged yet."""
+    frame = shaped(codec.decode(raw), Frame)
+    if isinstance(frame, Malformed):
+        return frame
+    if len(frame.signals) > limits.SIGNALS_PER_FRAME_MAX:
+        return Malformed(Reason.WRONG_SHAPE, f"{len(frame.signals)} signals, limit {limits.SIGNALS_PER_FRAME_MAX}")
+    last_ms = frame.ts + max(map(abs, frame.dt)) if frame.dt else frame.ts
+    if last_ms > limits.TIME_MS_MAX or frame.ts - (last_ms - frame.ts) < limits.TIME_MS_MIN:
+        return Malformed(Reason.BAD_TIME, f"`dt` reaches outside {limits.TIME_MS_MIN}..{limits.TIME_MS_MAX}")
+    return frame
+
+
+def read(frame: Frame, received_ms: int) -> Reading | Malformed:
+    """Resolve and judge a frame's values. A source clock far ahead of `received_ms` refuses the frame."""
+    times = [frame.ts] if frame.dt is None else [frame.ts + offset for offset in frame.dt]
+    if max(times) > received_ms + limits.CLOCK_AHEAD_MS_MAX:
+        return Malformed(Reason.CLOCK_AHEAD, f"{max(times) - received_ms} ms ahead of the gateway")
+    samples = [Sample(ts_ms, {}) for ts_ms in times]
+    rejected: list[Malformed] = []
+    for key, given in frame.signals.items():
+        signal = catalogue.find(key)
+        if signal is None:
+            rejected.append(Malformed(Reason.UNKNOWN_SIGNAL, f"{str(key)[:120]!r} is not in the catalogue"))
+            continue
+        column = [given] if frame.dt is None else given
+        if type(column) is not list or len(column) != len(samples):
+            rejected.append(Malformed(Reason.WRONG_SHAPE, f"{signal.path}: not a list of {len(samples)} values"))
+            continue
+        _place(signal, column, samples, rejected)
+    return Reading(frame.session, frame.seq, samples, rejected)
+
+
+def _place(signal: Signal, column: list[Value | None], samples: list[Sample], rejected: list[Malformed]) -> None:
+    refused: Malformed | None = None
+    for sample, given in zip(samples, column, strict=True):
+        if given is None:
+            continue
+        value = catalogue.checked(signal, given)
+        if isinstance(value, Malformed):
+            refused = value
+        else:
+            sample.values[signal.number] = value
+    if refused is not None:
+        rejected.append(refused)

@@ -1,0 +1,21 @@
+"""librdkafka settings that every Kafka client of fleetfold shares, so that all agree on partitions and safety."""
+
+from typing import Any, Final
+
+Settings = dict[str, Any]
+
+PRODUCER: Final[Settings] = {
+    "acks": "all",
+    "enable.idempotence": True,
+    "message.timeout.ms": 0,  # never give up: the default of 5 minutes loses messages in a longer outage
+    "partitioner": "murmur2_random",  # Java's; librdkafka's own default puts keys elsewhere
+    "compression.type": "zstd",
+    "linger.ms": 5,
+}
+CONSUMER: Final[Settings] = {
+    "auto.offset.reset": "earliest",
+    "enable.auto.commit": False,
+    "session.timeout.ms": 6000,  # some brokers hold a join for the whole session timeout
+    "partition.assignment.strategy": "cooperative-sticky",
+    "fetch.wait.max.ms": 100,
+}

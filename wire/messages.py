@@ -1,0 +1,231 @@
+"""The messages of the contract, as types. JSON Schemas are generated from these (`wire.schemas`).
+
+Unknown fields are ignored, so that a newer sender can speak to an older reader. Times are integers,
+milliseconds since the Unix epoch, UTC.
+"""
+
+import math
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from wire import limits, topics
+from wire.malformed import Malformed, Reason
+
+TimeMs = Annotated[int, Meta(ge=limits.TIME_MS_MIN, le=limits.TIME_MS_MAX)]
+Sequence = Annotated[int, Meta(ge=0, le=limits.SEQUENCE_MAX)]
+Text = Annotated[str, Meta(min_length=1, max_length=limits.TEXT_CHARS_MAX)]
+SessionId = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+\Z")]
+AssetId = Annotated[str, Meta(pattern=rf"^{topics.ASSET_ID.pattern}\Z")]
+CustomerId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")]
+Dtc = Annotated[str, Meta(pattern=r"^[PCBU][0-3][0-9A-F]{3}(-[0-9A-F]{2})?\Z")]
+Scalar = bool | int | float | str
+Version = Literal[1]
+
+
+class Frame(Struct, frozen=True, omit_defaults=True):
+    """Samples of one asset: VSS path or catalogue number → value, taken at `ts`.
+
+    With `dt` (ms after `ts`), every signal holds a list of as many values, null where it has no sample.
+    A device that counts nothing leaves out `session` and `seq`; the agent's spool numbers stand in.
+    """
+
+    v: Version
+    ts: TimeMs
+    signals: dict[str | int, Any]
+    session: SessionId | None = None
+    seq: Sequence | None = None
+    dt: Annotated[list[int], Meta(min_length=1, max_length=limits.SAMPLES_PER_FRAME_MAX)] | None = None
+
+
+class ConnectionState(Struct, frozen=True, omit_defaults=True):
+    """Retained birth (`online`) or last will of a device. A will cannot know its time and has no `ts`."""
+
+    v: Version
+    online: bool
+    session: SessionId
+    ts: TimeMs | None = None
+    catalog: Text | None = None
+    software: Text | None = None
+
+
+class DtcStatus(Struct, frozen=True, rename="camel"):
+    """Status bits of a trouble code, by the names of SOVD (ISO 17978)."""
+
+    test_failed: bool = False
+    pending_dtc: bool = False
+    confirmed_dtc: bool = False
+    warning_indicator_requested: bool = False
+
+
+class Event(Struct, frozen=True, omit_defaults=True, tag_field="type", kw_only=True):
+    """What every event has."""
+
+    v: Version
+    ts: TimeMs
+    session: SessionId | None = None
+    seq: Sequence | None = None
+
+
+class DtcEvent(Event, frozen=True, omit_defaults=True, tag="dtc", kw_only=True):
+    """A trouble code changed; `freeze_frame` maps paths to their values at that moment."""
+
+    code: Dtc
+    status: DtcStatus
+    freeze_frame: dict[str, Scalar] = {}
+
+
+class ChargingEvent(Event, frozen=True, omit_defaults=True, tag="charging_session", kw_only=True):
+    """One step of a charging session, after OCPP's TransactionEvent; `meter_values` by OCPP measurand."""
+
+    phase: Literal["Started", "Updated", "Ended"]
+    transaction_id: Text
+    evse_id: Text | None = None
+    vehicle_id: Text | None = None
+    meter_values: dict[str, float] = {}
+    stopped_reason: Text | None = None
+
+
+class NotifyEvent(Event, frozen=True, omit_defaults=True, tag="notify_event", kw_only=True):
+    """A monitored variable of a station, after OCPP 2.0.1's NotifyEvent; `tech_code` is a ChargeX MREC name."""
+
+    component: Text
+    variable: Text
+    trigger: Literal["Alerting", "Delta", "Periodic"]
+    actual_value: Scalar
+    tech_code: Text | None = None
+    tech_info: Text | None = None
+    cause: int | None = None
+    cleared: bool = False
+
+
+class TripEvent(Event, frozen=True, omit_defaults=True, tag="trip", kw_only=True):
+    """A finished trip."""
+
+    trip_id: Text
+    started_ms: TimeMs
+    ended_ms: TimeMs
+    distance_m: Annotated[float, Meta(ge=0)]
+    energy_wh: float | None = None
+    fuel_l: Annotated[float, Meta(ge=0)] | None = None
+
+
+AnyEvent = DtcEvent | ChargingEvent | NotifyEvent | TripEvent
+
+
+class Batch(Struct, frozen=True):
+    """The value of a record on `fleet.*`: payloads of one asset and channel as the device sent them.
+
+    `sequence_offsets` (spool sequence − `first_sequence`), `received_ms` and `payloads` have equal length.
+    `epoch` names the agent's spool: (gateway, epoch, spool sequence) never names two different payloads.
+    """
+
+    v: Version
+    kind: topics.Kind
+    asset_id: AssetId
+    channel: topics.Channel
+    gateway: Text
+    epoch: Text
+    first_sequence: Sequence
+    sequence_offsets: list[int]
+    received_ms: list[int]
+    payloads: list[bytes]
+
+
+class Profile(Struct, frozen=True, omit_defaults=True):
+    """A customer, on a compacted topic keyed by `customer_id`; a null value erases. Newest `updated_ms` wins."""
+
+    v: Version
+    customer_id: CustomerId
+    display_name: Text
+    updated_ms: TimeMs
+    email: Text | None = None
+    phone: Text | None = None
+    street: Text | None = None
+    postal_code: Text | None = None
+    city: Text | None = None
+    country: Text | None = None
+    language: Text | None = None
+    consents: dict[str, bool] = {}
+
+
+class Role(Struct, frozen=True, omit_defaults=True):
+    """Who holds an asset in which role from when to when (`to_ms` null: still). Newest `recorded_ms` per
+    `role_id` wins; `retracted` takes a wrong record back."""
+
+    v: Version
+    role_id: Text
+    asset_id: AssetId
+    customer_id: CustomerId
+    role: Literal["owner", "driver", "lessee", "fleet_manager", "operator"]
+    from_ms: TimeMs
+    recorded_ms: TimeMs
+    to_ms: TimeMs | None = None
+    retracted: bool = False
+
+
+class Attributes(Struct, frozen=True, omit_defaults=True):
+    """What does not change by itself. Only given attributes count."""
+
+    vin: Text | None = None
+    brand: Text | None = None
+    model: Text | None = None
+    variant: Text | None = None
+    year: Annotated[int, Meta(ge=1880, le=2200)] | None = None
+    plate: Text | None = None
+    color: Text | None = None
+    powertrain: Text | None = None
+    serial_number: Text | None = None
+    evse_id: Text | None = None
+    site: Text | None = None
+    power_kw_max: Annotated[float, Meta(ge=0)] | None = None
+    placard_pressure_kpa: Annotated[float, Meta(gt=0)] | None = None
+    battery_capacity_kwh: Annotated[float, Meta(gt=0)] | None = None
+
+
+class LifecycleStep(Struct, frozen=True, omit_defaults=True):
+    """A step in an asset's life, from order to scrap. (asset_id, step, ts) names it."""
+
+    v: Version
+    asset_id: AssetId
+    kind: topics.Kind
+    step: Literal[
+        "ordered", "built", "shipped", "delivered", "sold", "installed", "commissioned",
+        "serviced", "recalled", "resold", "scrapped",
+    ]  # fmt: skip
+    ts: TimeMs
+    attributes: Attributes = Attributes()
+    place: Text | None = None
+    odometer_m: Annotated[int, Meta(ge=0)] | None = None
+
+
+T = TypeVar("T")
+
+
+def shaped(value: object, shape: type[T]) -> T | Malformed:
+    """Check decoded values against a message type; `Malformed` passes through."""
+    if isinstance(value, Malformed):
+        return value
+    try:
+        message = msgspec.convert(value, shape)
+    except msgspec.ValidationError as error:
+        at_time = str(error).endswith("`$.ts`")
+        return Malformed(Reason.BAD_TIME if at_time else Reason.WRONG_SHAPE, str(error)[:300])
+    if shape is not Frame and _has_non_finite(value):  # a frame's values are judged one by one
+        return Malformed(Reason.WRONG_SHAPE, "a number is NaN or infinite")
+    return message
+
+
+def _has_non_finite(value: object) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, dict):
+        return any(_has_non_finite(item) for item in value.values())
+    return isinstance(value, list) and any(_has_non_finite(item) for item in value)
+
+
+def plain(message: Struct) -> dict[str, Any]:
+    """A message as plain values for a codec; the inverse of `shaped`."""
+    values: dict[str, Any] = msgspec.to_builtins(message, builtin_types=(bytes,), str_keys=False)
+    return values

@@ -1,0 +1,91 @@
+"""Kafka record headers: CloudEvents on every record, and the description of a dead letter.
+
+CloudEvents 1.0.2, Kafka protocol binding, binary mode: attributes are headers `ce_<name>` in UTF-8,
+the data's type is `content-type`.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+from wire import limits
+from wire.malformed import Malformed, Reason
+
+Headers = list[tuple[str, bytes]]
+
+TYPE_PREFIX: Final = "org.fleetfold."
+
+
+def iso_time(time_ms: int) -> str:
+    """RFC 3339, UTC, milliseconds."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def cloud_event(*, type_: str, id_: str, source: str, subject: str, time_ms: int, content_type: str) -> Headers:
+    """Headers of a record. `id_` is unique within `source`, so that a consumer can drop re-sends."""
+    attributes = {
+        "content-type": content_type,
+        "ce_specversion": "1.0",
+        "ce_id": id_,
+        "ce_source": source,
+        "ce_type": TYPE_PREFIX + type_,
+        "ce_subject": subject,
+        "ce_time": iso_time(time_ms),
+    }
+    return [(name, value.encode("utf-8", "replace")) for name, value in attributes.items()]
+
+
+class DeadLetter(NamedTuple):
+    """What could not be used, with its bytes, origin and reason.
+
+    `origin` names the place: an MQTT topic, or `topic/partition/offset[/index]` in Kafka. `time_ms` is when
+    the original was received. `size` is the original's bytes; `value` may be cut.
+    """
+
+    value: bytes
+    reason: Reason
+    detail: str
+    origin: str
+    time_ms: int
+    asset_id: str = ""
+    size: int = 0
+
+    @classmethod
+    def of(cls, raw: bytes, why: Malformed, origin: str, time_ms: int, asset_id: str = "") -> "DeadLetter":
+        """A dead letter for `raw`, cut to the limit."""
+        kept = raw[: limits.DEAD_LETTER_BYTES_MAX]
+        return cls(kept, why.reason, why.detail[:500], origin[:500], time_ms, asset_id, len(raw))
+
+    def headers(self) -> Headers:
+        """The record headers; the record value is `value`. The id is the origin: re-sends can be dropped."""
+        described = cloud_event(
+            type_="deadletter.v1",
+            id_=self.origin,
+            source="/fleetfold",
+            subject=self.asset_id or "unknown",
+            time_ms=self.time_ms,
+            content_type="application/octet-stream",
+        )
+        described += [
+            ("dlq_reason", self.reason.encode()),
+            ("dlq_detail", self.detail.encode("utf-8", "replace")),
+            ("dlq_origin", self.origin.encode("utf-8", "replace")),
+            ("dlq_time_ms", str(self.time_ms).encode()),
+            ("dlq_size", str(self.size).encode()),
+        ]
+        return described
+
+    @classmethod
+    def read(cls, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> "DeadLetter":
+        """The inverse of `headers`; lenient, since people must be able to look at anything."""
+        named = {name: (data or b"").decode("utf-8", "replace") for name, data in headers}
+        reason = named.get("dlq_reason", "")
+        return cls(
+            value=value or b"",
+            reason=Reason(reason) if reason in Reason.__members__.values() else Reason.NOT_DECODABLE,
+            detail=named.get("dlq_detail", ""),
+            origin=named.get("dlq_origin", ""),
+            time_ms=int(named.get("dlq_time_ms") or 0),
+            asset_id=named.get("ce_subject", ""),
+            size=int(named.get("dlq_size") or len(value or b"")),
+        )
