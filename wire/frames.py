@@ -6,6 +6,7 @@ from wire import catalogue, codec, limits
 from wire.catalogue import Signal, Value
 from wire.malformed import Malformed, Reason
 from wire.messages import Frame, plain, shaped
+from wire.topics import Kind
 
 
 class Sample(NamedTuple):
@@ -42,8 +43,11 @@ def decode(raw: bytes) -> Frame | Malformed:
     return frame
 
 
-def read(frame: Frame, received_ms: int) -> Reading | Malformed:
-    """Resolve and judge a frame's values. A source clock far ahead of `received_ms` refuses the frame."""
+def read(frame: Frame, received_ms: int, kind: Kind | None = None) -> Reading | Malformed:
+    """Resolve and judge a frame's values. A source clock far ahead of `received_ms` refuses the frame.
+
+    With `kind`, signals of the other kind of asset are rejected too.
+    """
     times = [frame.ts] if frame.dt is None else [frame.ts + offset for offset in frame.dt]
     if max(times) > received_ms + limits.CLOCK_AHEAD_MS_MAX:
         return Malformed(Reason.CLOCK_AHEAD, f"{max(times) - received_ms} ms ahead of the gateway")
@@ -53,6 +57,9 @@ def read(frame: Frame, received_ms: int) -> Reading | Malformed:
         signal = catalogue.find(key)
         if signal is None:
             rejected.append(Malformed(Reason.UNKNOWN_SIGNAL, f"{str(key)[:120]!r} is not in the catalogue"))
+            continue
+        if kind is not None and signal.kind is not kind:
+            rejected.append(Malformed(Reason.UNKNOWN_SIGNAL, f"{signal.path} is not a signal of a {kind}"))
             continue
         column = [given] if frame.dt is None else given
         if type(column) is not list or len(column) != len(samples):

@@ -1,0 +1,1 @@
+"""Detectors of what needs a workshop, one file each; `registry` lists those that run."""

@@ -1,0 +1,166 @@
+"""`fold(twin, deliveries)`: what a twin is after it heard them. Pure but for the twin that it changes.
+
+Laws (tests/property): duplicates change nothing; any order of arrival gives the same signals, frames, events,
+samples and gaps; any split into calls gives the same twin.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from cloud.inbox import Delivery, Item
+from cloud.twin import Twin
+from cloud.window import Seen, Window
+from wire import catalogue
+from wire.catalogue import Value
+from wire.frames import Reading, Sample
+from wire.malformed import Malformed
+from wire.messages import ConnectionState, NotifyEvent, plain
+from wire.topics import Channel, Kind
+
+WINDOWS_MAX: Final = 24
+"""Sessions remembered per twin. What claims an older, forgotten session is uncertain."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a fold brought besides the changed twin: for the detectors, the events collection, the metrics.
+
+    `advances`: in log order, (source time in ms, the values that became the twin's newest).
+    """
+
+    advances: list[tuple[int, dict[int, Value]]] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    replayed: int = 0
+
+
+def fold(twin: Twin, deliveries: list[Delivery]) -> Outcome:
+    """Apply deliveries in order. One at or before the twin's position in its partition was applied already."""
+    outcome = Outcome()
+    for delivery in deliveries:
+        at, seen = delivery.position, twin.positions.get(delivery.topic)
+        if seen is not None and seen[:2] == at[:2] and at.offset <= seen.offset:
+            outcome.replayed += 1
+            continue
+        for item in delivery.items:
+            _fold_item(twin, delivery, item, outcome)
+        twin.positions[delivery.topic] = at
+    return outcome
+
+
+def _fold_item(twin: Twin, delivery: Delivery, item: Item, outcome: Outcome) -> None:
+    connection = twin.connection
+    if item.received_ms >= connection.last_seen_ms:
+        connection.last_seen_ms = item.received_ms
+        connection.gateway = delivery.gateway
+    content = item.content
+    if isinstance(content, ConnectionState):
+        _connect(twin, content, item.received_ms)
+        return
+    seen = _judge(twin, delivery.channel, item)
+    if seen is Seen.DUPLICATE:
+        twin.counters["duplicates"] += 1
+        return
+    counted = seen is Seen.NEW
+    if not counted:
+        twin.counters["uncertain"] += 1
+    if isinstance(content, Malformed):
+        twin.counters["rejected"] += counted
+    elif isinstance(content, Reading):
+        twin.counters["frames"] += counted
+        twin.counters["rejected"] += len(content.rejected) if counted else 0
+        for sample in content.samples:
+            _fold_sample(twin, sample, counted, outcome)
+    else:
+        twin.counters["events"] += counted
+        outcome.events.append(_event_document(delivery, item))
+        if isinstance(content, NotifyEvent):
+            _fold_notification(twin, content, outcome)
+
+
+def _judge(twin: Twin, channel: Channel, item: Item) -> Seen:
+    key = (str(channel), item.session)
+    ts_ms = _time_ms(item)
+    window = twin.windows.get(key)
+    if window is None:
+        if ts_ms <= twin.forgotten_ms:
+            return Seen.UNCERTAIN
+        window = twin.windows[key] = Window(item.gapless)
+        if len(twin.windows) > WINDOWS_MAX:
+            _forget_oldest(twin, key)
+    seen, gaps = window.accept(item.seq, ts_ms)
+    twin.counters["gaps"] += gaps
+    return seen
+
+
+def _time_ms(item: Item) -> int:
+    content = item.content
+    if isinstance(content, Reading):
+        return content.samples[0].ts_ms
+    return item.received_ms if isinstance(content, (Malformed, ConnectionState)) else content.ts
+
+
+def _forget_oldest(twin: Twin, keep: tuple[str, str]) -> None:
+    oldest = min((key for key in twin.windows if key != keep), key=lambda key: twin.windows[key].newest_ms)
+    twin.forgotten_ms = max(twin.forgotten_ms, twin.windows.pop(oldest).newest_ms)
+
+
+def _fold_sample(twin: Twin, sample: Sample, counted: bool, outcome: Outcome) -> None:
+    ts_ms, values = sample
+    signals = twin.signals
+    newer: dict[int, Value] = {}
+    for number, value in values.items():
+        held = signals.get(number)
+        if held is None or ts_ms > held[1] or (ts_ms == held[1] and _outranks(value, held[0])):
+            signals[number] = (value, ts_ms)
+            newer[number] = value
+        elif ts_ms < held[1]:
+            twin.counters["late"] += counted
+    if counted:
+        twin.counters["samples"] += len(values)
+    if newer:
+        outcome.advances.append((ts_ms, newer))
+
+
+def _outranks(value: Value, held: Value) -> bool:
+    """Two values of the same moment: the greater stays, so that the order of arrival does not matter."""
+    return value > held  # type: ignore[operator]  # both are of the signal's one type
+
+
+def _fold_notification(twin: Twin, event: NotifyEvent, outcome: Outcome) -> None:
+    signal = catalogue.find(f"Station.{event.component}.{event.variable}")
+    if signal is None or twin.kind is not Kind.STATION:
+        return  # a variable outside the catalogue is kept in the event itself
+    value = catalogue.checked(signal, event.actual_value)
+    if not isinstance(value, Malformed):
+        _fold_sample(twin, Sample(event.ts, {signal.number: value}), False, outcome)
+
+
+def _connect(twin: Twin, state: ConnectionState, received_ms: int) -> None:
+    """Newest state wins. A will has no time of its own and speaks only for its own session: one that comes
+    after the next session's birth must not mark the asset offline."""
+    connection = twin.connection
+    time_ms = state.ts if state.ts is not None else received_ms
+    if not state.online and state.session != connection.session and connection.session:
+        return
+    if time_ms < connection.since_ms or (time_ms == connection.since_ms and state.online):
+        return
+    if state.online == connection.online and state.session == connection.session:
+        return  # the retained birth, heard again
+    connection.online, connection.session, connection.since_ms = state.online, state.session, time_ms
+
+
+def _event_document(delivery: Delivery, item: Item) -> dict[str, Any]:
+    data = plain(item.content)  # type: ignore[arg-type]  # only events come here
+    for envelope in ("v", "session", "seq", "ts"):
+        data.pop(envelope, None)
+    return {
+        "_id": f"{delivery.asset_id}:{item.session}:{item.seq}",
+        "asset_id": delivery.asset_id,
+        "kind": str(delivery.kind),
+        "type": data.pop("type"),
+        "ts_ms": _time_ms(item),
+        "received_ms": item.received_ms,
+        "session": item.session,
+        "seq": item.seq,
+        "data": data,
+    }

@@ -1,0 +1,225 @@
+"""A twin in memory, and its document. Only the fold's half of the document is here: the linker writes the rest."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from bson.datetime_ms import DatetimeMS
+
+from cloud.window import Window
+from wire import catalogue
+from wire.catalogue import Value
+from wire.topics import Kind
+
+SCHEMA_VERSION: Final = 1
+
+_LATITUDE: Final = catalogue.BY_PATH["Vehicle.CurrentLocation.Latitude"].number
+_LONGITUDE: Final = catalogue.BY_PATH["Vehicle.CurrentLocation.Longitude"].number
+_RANK: Final = {"watch": 1, "service": 2, "critical": 3}
+COUNTERS: Final = ("frames", "events", "samples", "gaps", "duplicates", "late", "uncertain", "rejected")
+
+
+class NewerSchemaError(Exception):
+    """The document was written by a newer version of this service and must be left alone."""
+
+
+class Position(NamedTuple):
+    """Where in Kafka a twin stands. `generation` is the topic's id: a topic that was deleted and created
+    again begins at offset 0 and must not be taken for one already seen."""
+
+    generation: str
+    partition: int
+    offset: int
+
+
+@dataclass(slots=True)
+class Connection:
+    """What is known of an asset's link; times in ms."""
+
+    online: bool = False
+    since_ms: int = 0
+    session: str = ""
+    gateway: str = ""
+    last_seen_ms: int = 0
+
+
+@dataclass(slots=True)
+class Finding:
+    """An open anomaly as the twin shows it. `last_ms`: until when it is recorded to last, kept coarse."""
+
+    anomaly_id: str
+    detector: str
+    subject: str
+    severity: str
+    since_ms: int
+    summary: str
+    last_ms: int
+
+
+class Closed(NamedTuple):
+    """A finding that closed lately: if it comes back soon it is the same anomaly."""
+
+    anomaly_id: str
+    since_ms: int
+    resolved_ms: int
+
+
+@dataclass(slots=True)
+class Twin:
+    """The fold's state of one asset. `signals`: catalogue number → (value, source time in ms)."""
+
+    asset_id: str
+    kind: Kind
+    revision: int = 0
+    signals: dict[int, tuple[Value, int]] = field(default_factory=dict)
+    connection: Connection = field(default_factory=Connection)
+    counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
+    positions: dict[str, Position] = field(default_factory=dict)
+    windows: dict[tuple[str, str], Window] = field(default_factory=dict)
+    forgotten_ms: int = 0
+    detectors: dict[str, list[float]] = field(default_factory=dict)
+    findings: dict[tuple[str, str], Finding] = field(default_factory=dict)
+    closed: dict[tuple[str, str], Closed] = field(default_factory=dict)
+
+
+def new_document(asset_id: str, kind: Kind) -> dict[str, Any]:
+    """The document of an asset heard of for the first time; both writers add their fields later."""
+    return {
+        "_id": asset_id,
+        "kind": str(kind),
+        "schema_version": SCHEMA_VERSION,
+        "revision": 0,
+        "link": {"revision": 0},
+        "counters": dict.fromkeys(COUNTERS, 0),
+        "health": {"status": "ok", "worst": None, "open": []},
+    }
+
+
+def fold_fields(twin: Twin, revision: int) -> dict[str, Any]:
+    """The fields that the fold owns, for one `$set` that brings the document to `revision`."""
+    fields: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "catalog": catalogue.VERSION,
+        "revision": revision,
+        "signals": _tree(twin.signals),
+        "connection": _connection_fields(twin.connection),
+        "health": _health_fields(twin.findings),
+        "counters": twin.counters,
+        "fold": {
+            "positions": {topic.replace(".", "_"): list(at) for topic, at in twin.positions.items()},
+            "windows": [[channel, session, *window.to_list()] for (channel, session), window in twin.windows.items()],
+            "forgotten_ms": twin.forgotten_ms,
+            "detectors": twin.detectors,
+            "closed": [[*subject, *closed] for subject, closed in twin.closed.items()],
+        },
+    }
+    latitude, longitude = twin.signals.get(_LATITUDE), twin.signals.get(_LONGITUDE)
+    if latitude is not None and longitude is not None:
+        fields["location"] = {"type": "Point", "coordinates": [longitude[0], latitude[0]]}
+    return fields
+
+
+def from_document(document: Mapping[str, Any]) -> Twin:
+    """The fold's half of a document; raises `NewerSchemaError` when it is not ours to touch."""
+    if document["schema_version"] > SCHEMA_VERSION:
+        raise NewerSchemaError(f"{document['_id']}: schema_version {document['schema_version']} > {SCHEMA_VERSION}")
+    fold = document.get("fold", {})
+    return Twin(
+        asset_id=document["_id"],
+        kind=Kind(document["kind"]),
+        revision=document["revision"],
+        signals=dict(_leaves(document.get("signals", {}), "")),
+        connection=_connection(document.get("connection", {})),
+        counters=dict.fromkeys(COUNTERS, 0) | dict(document.get("counters", {})),
+        positions={topic.replace("_", "."): Position(*at) for topic, at in fold.get("positions", {}).items()},
+        windows={(entry[0], entry[1]): Window.from_list(entry[2:]) for entry in fold.get("windows", [])},
+        forgotten_ms=fold.get("forgotten_ms", 0),
+        detectors={name: list(state) for name, state in fold.get("detectors", {}).items()},
+        closed={(entry[0], entry[1]): Closed(*entry[2:]) for entry in fold.get("closed", [])},
+        findings=_findings(document.get("health", {}).get("open", [])),
+    )
+
+
+def _tree(signals: Mapping[int, tuple[Value, int]]) -> dict[str, Any]:
+    root: dict[str, Any] = {}
+    for number, (value, ts_ms) in signals.items():
+        *branches, leaf = catalogue.BY_NUMBER[number].path.split(".")
+        node = root
+        for branch in branches:
+            node = node.setdefault(branch, {})
+        node[leaf] = {"value": value, "ts": DatetimeMS(ts_ms)}
+    return root
+
+
+def _leaves(node: Mapping[str, Any], path: str) -> list[tuple[int, tuple[Value, int]]]:
+    found: list[tuple[int, tuple[Value, int]]] = []
+    for name, child in node.items():
+        below = f"{path}.{name}" if path else name
+        signal = catalogue.BY_PATH.get(below)
+        if signal is not None:
+            found.append((signal.number, (child["value"], _ms(child["ts"]))))
+        else:
+            found += _leaves(child, below)
+    return found
+
+
+def _ms(time: DatetimeMS | datetime) -> int:
+    return int(time if isinstance(time, DatetimeMS) else DatetimeMS(time))
+
+
+def _connection_fields(connection: Connection) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "online": connection.online,
+        "session": connection.session,
+        "gateway": connection.gateway,
+        "last_seen": DatetimeMS(connection.last_seen_ms),
+        "silent": False,
+    }
+    if connection.since_ms:
+        fields["since"] = DatetimeMS(connection.since_ms)
+    return fields
+
+
+def _connection(fields: Mapping[str, Any]) -> Connection:
+    if not fields:
+        return Connection()
+    since_ms = _ms(fields["since"]) if "since" in fields else 0
+    return Connection(fields["online"], since_ms, fields["session"], fields["gateway"], _ms(fields["last_seen"]))
+
+
+def _health_fields(findings: Mapping[tuple[str, str], Finding]) -> dict[str, Any]:
+    ordered = sorted(
+        findings.values(), key=lambda finding: (-_RANK[finding.severity], finding.since_ms, finding.subject)
+    )
+    return {
+        "status": ordered[0].severity if ordered else "ok",
+        "worst": ordered[0].detector if ordered else None,
+        "open": [
+            {
+                "anomaly_id": finding.anomaly_id,
+                "detector": finding.detector,
+                "subject": finding.subject,
+                "severity": finding.severity,
+                "since": DatetimeMS(finding.since_ms),
+                "summary": finding.summary,
+                "last": DatetimeMS(finding.last_ms),
+            }
+            for finding in ordered
+        ],
+    }
+
+
+def _findings(shown: list[Mapping[str, Any]]) -> dict[tuple[str, str], Finding]:
+    return {
+        (entry["detector"], entry["subject"]): Finding(
+            entry["anomaly_id"],
+            entry["detector"],
+            entry["subject"],
+            entry["severity"],
+            _ms(entry["since"]),
+            entry["summary"],
+            _ms(entry["last"]),
+        )
+        for entry in shown
+    }
