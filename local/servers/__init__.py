@@ -1,0 +1,1 @@
+"""Brokers and the database as child processes on loopback, or the ones that the environment names."""

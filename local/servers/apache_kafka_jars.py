@@ -1,0 +1,90 @@
+"""The jars of Apache Kafka, fetched once by Maven coordinates and kept in a cache directory."""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from local.servers.base import ServerError
+
+_FETCH_LIMIT_S: Final = 600.0
+_PLUGIN: Final = "org.apache.maven.plugins:maven-dependency-plugin:copy-dependencies"
+_JAVA_MIN: Final = 17  # Kafka 4's brokers: KIP-1013
+
+
+class UnavailableError(ServerError):
+    """What Apache Kafka needs (java, Maven, the jars) cannot be had here."""
+
+
+def directory() -> Path:
+    """Where the jars lie; fetched when they are not there yet. Raises UnavailableError."""
+    pom = resources.files("local.servers").joinpath("apache_kafka_files", "pom.xml").read_text(encoding="utf-8")
+    version = re.search(r"<kafka\.version>(.+?)</kafka\.version>", pom)
+    assert version is not None
+    jars = _cache() / f"kafka-{version[1]}"
+    if not jars.is_dir():
+        _fetch(pom, jars)
+    return jars
+
+
+def java() -> str:
+    """The java program, checked for its version. Raises UnavailableError."""
+    program = shutil.which("java")
+    if program is None:
+        raise UnavailableError(f"Apache Kafka needs java {_JAVA_MIN} or newer on PATH, there is none")
+    run = subprocess.run([program, "-version"], capture_output=True, text=True, check=False)  # noqa: S603 - from PATH
+    version = re.search(r'version "(\d+)', run.stderr)
+    if version is None or int(version[1]) < _JAVA_MIN:
+        raise UnavailableError(f"Apache Kafka needs java {_JAVA_MIN} or newer; {program} says {run.stderr[:80]!r}")
+    return program
+
+
+def _cache() -> Path:
+    named = os.environ.get("FLEETFOLD_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fleetfold"
+
+
+def _fetch(pom: str, jars: Path) -> None:
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise UnavailableError("the jars of Apache Kafka are fetched by Maven, and there is no mvn on PATH")
+    jars.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=jars.parent) as scratch:
+        description = Path(scratch) / "pom.xml"
+        description.write_text(pom)
+        fetched = Path(scratch) / "jars"
+        _run(
+            [
+                maven,
+                "-q",
+                "-B",
+                "-f",
+                str(description),
+                _PLUGIN,
+                f"-DoutputDirectory={fetched}",
+                "-DincludeScope=runtime",
+            ]
+        )
+        try:
+            fetched.rename(jars)  # whole or not at all
+        except OSError:
+            if not jars.is_dir():  # else another process was faster; its jars are as good
+                raise
+
+
+def _run(command: list[str]) -> None:
+    try:
+        run = subprocess.run(  # noqa: S603 - our own command line
+            command, capture_output=True, text=True, check=False, timeout=_FETCH_LIMIT_S
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UnavailableError(f"Maven has not fetched Apache Kafka's jars in {_FETCH_LIMIT_S:g} s") from error
+    if run.returncode != 0:
+        errors = [line for line in run.stdout.splitlines() if "ERROR" in line] or [run.stderr.strip()[:300]]
+        raise UnavailableError(f"Maven cannot fetch Apache Kafka's jars: {errors[0][:400]}")

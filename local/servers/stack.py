@@ -1,0 +1,51 @@
+"""All servers together: those that the environment names, the rest started side by side."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from local import processes
+from local.servers import apache_kafka, kafka, mongo, mqtt, named
+from local.servers.base import Server
+
+KafkaKind = Literal["tansu", "apache"]
+
+
+class Endpoints(NamedTuple):
+    """Where the servers answer."""
+
+    mqtt_url: str
+    kafka_bootstrap_servers: str
+    mongodb_uri: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What every fleetfold process understands."""
+        return {
+            named.MQTT_URL: self.mqtt_url,
+            named.KAFKA_BOOTSTRAP_SERVERS: self.kafka_bootstrap_servers,
+            named.MONGODB_URI: self.mongodb_uri,
+        }
+
+
+def kafka_server(owner: processes.Processes, directory: Path, kind: KafkaKind) -> Server:
+    """The Kafka broker of `kind`, not started yet."""
+    if kind == "apache":
+        return apache_kafka.ApacheKafka(owner, directory)
+    return kafka.Tansu(owner, directory)
+
+
+def start(owner: processes.Processes, directory: Path, kind: KafkaKind = "tansu") -> Endpoints:
+    """Start what the environment does not name, all at once. `owner` stops it. Raises ServerError."""
+    with ThreadPoolExecutor(thread_name_prefix="start") as pool:
+        mqtt_url = pool.submit(_url, named.mqtt_url, lambda: mqtt.broker(owner, directory / "mqtt"))
+        bootstrap = pool.submit(
+            _url, named.kafka_bootstrap_servers, lambda: kafka_server(owner, directory / "kafka", kind)
+        )
+        uri = pool.submit(_url, named.mongodb_uri, lambda: mongo.Mongod(owner, directory / "mongodb"))
+        return Endpoints(mqtt_url.result(), bootstrap.result(), uri.result())
+
+
+def _url(from_environment: Callable[[], str | None], server: Callable[[], Server]) -> str:
+    return from_environment() or server().start().url
