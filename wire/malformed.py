@@ -21,7 +21,11 @@ class Reason(StrEnum):
     REJECTED_SAMPLES = "rejected_samples"
     BAD_VIN = "bad_vin"
     BAD_PERIOD = "bad_period"
+    NEWER_SCHEMA = "newer_schema"
     REFUSED_BY_DATABASE = "refused_by_database"
+    REFUSED_BY_KAFKA = "refused_by_kafka"
+    EVICTED = "evicted"
+    CORRUPT = "corrupt"
 
 
 class Malformed(NamedTuple):
