@@ -32,7 +32,8 @@ def decode(raw: bytes, bytes_max: int = limits.PAYLOAD_BYTES_MAX) -> Any | Malfo
     """Decode one message; JSON when it begins like a JSON object, else msgpack.
 
     No msgpack map begins with a byte that may begin a JSON object, so the first byte is enough.
-    Text that is not UTF-8, NaN in JSON, trailing bytes, nesting beyond the limit: `Malformed`.
+    Text that is not UTF-8, NaN in JSON, msgpack extensions, msgpack lists that declare more than any message
+    holds, trailing bytes, nesting beyond the limit: `Malformed`.
     """
     if len(raw) > bytes_max:
         return Malformed(Reason.TOO_LARGE, f"{len(raw)} bytes, limit {bytes_max}")
@@ -42,7 +43,13 @@ def decode(raw: bytes, bytes_max: int = limits.PAYLOAD_BYTES_MAX) -> Any | Malfo
         if raw[0] in _JSON_FIRST_BYTES:
             value = _json_decode(raw)
         else:
-            value = msgpack.unpackb(raw, strict_map_key=False, max_ext_len=0)
+            value = msgpack.unpackb(
+                raw,
+                strict_map_key=False,
+                max_array_len=limits.ARRAY_ITEMS_MAX,
+                max_ext_len=0,
+                ext_hook=_refuse_extension,
+            )
     # unpackb documents ValueError and its subclasses, but also lets TypeError (unhashable map key),
     # struct errors and RecursionError out for hostile input.
     except Exception as error:
@@ -50,6 +57,11 @@ def decode(raw: bytes, bytes_max: int = limits.PAYLOAD_BYTES_MAX) -> Any | Malfo
     if too_deep(value, limits.NESTING_MAX):
         return Malformed(Reason.WRONG_SHAPE, f"nested deeper than {limits.NESTING_MAX}")
     return value
+
+
+def _refuse_extension(code: int, _data: bytes) -> object:
+    """`max_ext_len=0` still lets an empty extension in, as a type of value that nothing here expects."""
+    raise ValueError(f"extension type {code}")
 
 
 def too_deep(value: object, levels: int) -> bool:

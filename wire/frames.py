@@ -35,10 +35,8 @@ def decode(raw: bytes) -> Frame | Malformed:
     frame = shaped(codec.decode(raw), Frame)
     if isinstance(frame, Malformed):
         return frame
-    if len(frame.signals) > limits.SIGNALS_PER_FRAME_MAX:
-        return Malformed(Reason.WRONG_SHAPE, f"{len(frame.signals)} signals, limit {limits.SIGNALS_PER_FRAME_MAX}")
-    last_ms = frame.ts + max(map(abs, frame.dt)) if frame.dt else frame.ts
-    if last_ms > limits.TIME_MS_MAX or frame.ts - (last_ms - frame.ts) < limits.TIME_MS_MIN:
+    offsets = frame.dt or [0]
+    if frame.ts + max(offsets) > limits.TIME_MS_MAX or frame.ts + min(offsets) < limits.TIME_MS_MIN:
         return Malformed(Reason.BAD_TIME, f"`dt` reaches outside {limits.TIME_MS_MIN}..{limits.TIME_MS_MAX}")
     return frame
 
@@ -70,14 +68,17 @@ def read(frame: Frame, received_ms: int, kind: Kind | None = None) -> Reading | 
 
 
 def _place(signal: Signal, column: list[Value | None], samples: list[Sample], rejected: list[Malformed]) -> None:
-    refused: Malformed | None = None
+    refused: list[Malformed] = []
     for sample, given in zip(samples, column, strict=True):
         if given is None:
             continue
         value = catalogue.checked(signal, given)
         if isinstance(value, Malformed):
-            refused = value
+            refused.append(value)
         else:
             sample.values[signal.number] = value
-    if refused is not None:
-        rejected.append(refused)
+    if len(refused) > 1:
+        last = refused[-1]
+        rejected.append(Malformed(last.reason, f"{last.detail} ({len(refused)} of {len(column)} values refused)"))
+    else:
+        rejected.extend(refused)

@@ -11,10 +11,15 @@ SAMPLES_PER_FRAME_MAX: Final = 1_000
 
 TEXT_CHARS_MAX: Final = 1_024
 LIST_ITEMS_MAX: Final = 256
+"""Longest list that is one value."""
+NAME_CHARS_MAX: Final = 256
+"""Longest key of a map: a path, a measurand, a consent."""
 NESTING_MAX: Final = 8
 """Deepest nesting of lists and maps in any message."""
 
 BATCH_FRAMES_MAX: Final = 1_000
+ARRAY_ITEMS_MAX: Final = max(SAMPLES_PER_FRAME_MAX, BATCH_FRAMES_MAX)
+"""Longest list in any message: a decoder makes room for as many as a message declares."""
 BATCH_BYTES_MAX: Final = 800_000
 """Sum of the payloads in one Kafka record: stays below Kafka's default of 1 MiB with headers."""
 
@@ -31,4 +36,4 @@ CLOCK_AHEAD_MS_MAX: Final = 24 * 3_600_000
 """A source time further ahead of the receive time than this is impossible: it would stay newest for ever."""
 
 SEQUENCE_MAX: Final = 2**53 - 1
-"""Largest integer that JSON readers keep exact."""
+"""Largest integer that JSON readers keep exact; databases hold it as well."""

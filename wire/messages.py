@@ -14,13 +14,21 @@ from wire import limits, topics
 from wire.malformed import Malformed, Reason
 
 TimeMs = Annotated[int, Meta(ge=limits.TIME_MS_MIN, le=limits.TIME_MS_MAX)]
+ClockMs = Annotated[int, Meta(ge=0, le=limits.TIME_MS_MAX)]
+"""What a gateway's clock showed: one that was never set shows 1970."""
 Sequence = Annotated[int, Meta(ge=0, le=limits.SEQUENCE_MAX)]
 Text = Annotated[str, Meta(min_length=1, max_length=limits.TEXT_CHARS_MAX)]
 SessionId = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+\Z")]
 AssetId = Annotated[str, Meta(pattern=rf"^{topics.ASSET_ID.pattern}\Z")]
 CustomerId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")]
+Integer = Annotated[int, Meta(ge=-limits.SEQUENCE_MAX, le=limits.SEQUENCE_MAX)]
+Name = Annotated[str, Meta(min_length=1, max_length=limits.NAME_CHARS_MAX, pattern=r"^[^\x00$]")]
+"""Key of a map. It becomes a field name in MongoDB, which takes no NUL and no `$` in front."""
 Dtc = Annotated[str, Meta(pattern=r"^[PCBU][0-3][0-9A-F]{3}(-[0-9A-F]{2})?\Z")]
-Scalar = bool | int | float | str
+Scalar = bool | Integer | float | Annotated[str, Meta(max_length=limits.TEXT_CHARS_MAX)]
+_SMALL_MAP = Meta(max_length=limits.SIGNALS_PER_FRAME_MAX)
+Values = Annotated[dict[Name, Scalar], _SMALL_MAP]
+"""Paths to values."""
 Version = Literal[1]
 
 
@@ -33,7 +41,7 @@ class Frame(Struct, frozen=True, omit_defaults=True):
 
     v: Version
     ts: TimeMs
-    signals: dict[str | int, Any]
+    signals: Annotated[dict[str | int, Any], _SMALL_MAP]
     session: SessionId | None = None
     seq: Sequence | None = None
     dt: Annotated[list[int], Meta(min_length=1, max_length=limits.SAMPLES_PER_FRAME_MAX)] | None = None
@@ -73,7 +81,7 @@ class DtcEvent(Event, frozen=True, omit_defaults=True, tag="dtc", kw_only=True):
 
     code: Dtc
     status: DtcStatus
-    freeze_frame: dict[str, Scalar] = {}
+    freeze_frame: Values = {}
 
 
 class ChargingEvent(Event, frozen=True, omit_defaults=True, tag="charging_session", kw_only=True):
@@ -83,7 +91,7 @@ class ChargingEvent(Event, frozen=True, omit_defaults=True, tag="charging_sessio
     transaction_id: Text
     evse_id: Text | None = None
     vehicle_id: Text | None = None
-    meter_values: dict[str, float] = {}
+    meter_values: Annotated[dict[Name, float], _SMALL_MAP] = {}
     stopped_reason: Text | None = None
 
 
@@ -96,7 +104,7 @@ class NotifyEvent(Event, frozen=True, omit_defaults=True, tag="notify_event", kw
     actual_value: Scalar
     tech_code: Text | None = None
     tech_info: Text | None = None
-    cause: int | None = None
+    cause: Integer | None = None
     cleared: bool = False
 
 
@@ -114,6 +122,10 @@ class TripEvent(Event, frozen=True, omit_defaults=True, tag="trip", kw_only=True
 AnyEvent = DtcEvent | ChargingEvent | NotifyEvent | TripEvent
 
 
+Payload = Annotated[bytes, Meta(description="msgpack `bin`; base64 where a batch is shown as JSON")]
+_BATCH_LIST = Meta(min_length=1, max_length=limits.BATCH_FRAMES_MAX)
+
+
 class Batch(Struct, frozen=True):
     """The value of a record on `fleet.*`: payloads of one asset and channel as the device sent them.
 
@@ -128,9 +140,9 @@ class Batch(Struct, frozen=True):
     gateway: Text
     epoch: Text
     first_sequence: Sequence
-    sequence_offsets: list[int]
-    received_ms: list[int]
-    payloads: list[bytes]
+    sequence_offsets: Annotated[list[Sequence], _BATCH_LIST]
+    received_ms: Annotated[list[ClockMs], _BATCH_LIST]
+    payloads: Annotated[list[Payload], _BATCH_LIST]
 
 
 class Profile(Struct, frozen=True, omit_defaults=True):
@@ -147,7 +159,7 @@ class Profile(Struct, frozen=True, omit_defaults=True):
     city: Text | None = None
     country: Text | None = None
     language: Text | None = None
-    consents: dict[str, bool] = {}
+    consents: Annotated[dict[Name, bool], _SMALL_MAP] = {}
 
 
 class Role(Struct, frozen=True, omit_defaults=True):
@@ -197,7 +209,30 @@ class LifecycleStep(Struct, frozen=True, omit_defaults=True):
     ts: TimeMs
     attributes: Attributes = Attributes()
     place: Text | None = None
-    odometer_m: Annotated[int, Meta(ge=0)] | None = None
+    odometer_m: Sequence | None = None
+
+
+class Anomaly(Struct, frozen=True, omit_defaults=True):
+    """A finding as it stands now, on a topic keyed by `asset_id`; the last record of an `anomaly_id` holds.
+
+    `subject` is what the detector looked at (a signal, a wheel, a trouble code); `evidence` maps the paths it
+    read to their values.
+    """
+
+    v: Version
+    anomaly_id: Text
+    asset_id: AssetId
+    kind: topics.Kind
+    detector: Text
+    subject: Text
+    severity: Literal["watch", "service", "critical"]
+    status: Literal["open", "acknowledged", "resolved"]
+    opened_ms: TimeMs
+    last_ms: TimeMs
+    summary: Text
+    advice: Text
+    resolved_ms: TimeMs | None = None
+    evidence: Values = {}
 
 
 T = TypeVar("T")
@@ -212,17 +247,24 @@ def shaped(value: object, shape: type[T]) -> T | Malformed:
     except msgspec.ValidationError as error:
         at_time = str(error).endswith("`$.ts`")
         return Malformed(Reason.BAD_TIME if at_time else Reason.WRONG_SHAPE, str(error)[:300])
-    if shape is not Frame and _has_non_finite(value):  # a frame's values are judged one by one
-        return Malformed(Reason.WRONG_SHAPE, "a number is NaN or infinite")
+    if shape is not Frame:  # a frame's values are judged one by one
+        fault = _unstorable(value)
+        if fault is not None:
+            return Malformed(Reason.WRONG_SHAPE, fault)
     return message
 
 
-def _has_non_finite(value: object) -> bool:
+def _unstorable(value: object) -> str | None:
+    """What no reader of ours could keep: NaN, infinities, integers over 64 bits, NUL in a name."""
     if isinstance(value, float):
-        return not math.isfinite(value)
+        return None if math.isfinite(value) else "a number is NaN or infinite"
+    if isinstance(value, int):
+        return None if -(2**63) <= value < 2**63 else "an integer has more than 64 bits"
     if isinstance(value, dict):
-        return any(_has_non_finite(item) for item in value.values())
-    return isinstance(value, list) and any(_has_non_finite(item) for item in value)
+        if any(isinstance(name, str) and "\0" in name for name in value):
+            return "a name contains NUL"
+        return next(filter(None, map(_unstorable, value.values())), None)
+    return next(filter(None, map(_unstorable, value)), None) if isinstance(value, list) else None
 
 
 def plain(message: Struct) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from wire.malformed import Malformed, Reason
 Headers = list[tuple[str, bytes]]
 
 TYPE_PREFIX: Final = "org.fleetfold."
+_DIGITS_MAX: Final = len(str(limits.TIME_MS_MAX))
 
 
 def iso_time(time_ms: int) -> str:
@@ -22,16 +23,20 @@ def iso_time(time_ms: int) -> str:
 
 
 def cloud_event(*, type_: str, id_: str, source: str, subject: str, time_ms: int, content_type: str) -> Headers:
-    """Headers of a record. `id_` is unique within `source`, so that a consumer can drop re-sends."""
+    """Headers of a record. `id_` is unique within `source`, so that a consumer can drop re-sends.
+
+    An empty `subject` is left out: CloudEvents allows none, but no empty one.
+    """
     attributes = {
         "content-type": content_type,
         "ce_specversion": "1.0",
         "ce_id": id_,
         "ce_source": source,
         "ce_type": TYPE_PREFIX + type_,
-        "ce_subject": subject,
         "ce_time": iso_time(time_ms),
     }
+    if subject:
+        attributes["ce_subject"] = subject
     return [(name, value.encode("utf-8", "replace")) for name, value in attributes.items()]
 
 
@@ -62,7 +67,7 @@ class DeadLetter(NamedTuple):
             type_="deadletter.v1",
             id_=self.origin,
             source="/fleetfold",
-            subject=self.asset_id or "unknown",
+            subject=self.asset_id,
             time_ms=self.time_ms,
             content_type="application/octet-stream",
         )
@@ -77,7 +82,10 @@ class DeadLetter(NamedTuple):
 
     @classmethod
     def read(cls, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> "DeadLetter":
-        """The inverse of `headers`; lenient, since people must be able to look at anything."""
+        """The inverse of `headers`; lenient, since people must be able to look at anything.
+
+        Numbers that are none, or are out of range, read as 0 (`size`: as the length of `value`).
+        """
         named = {name: (data or b"").decode("utf-8", "replace") for name, data in headers}
         reason = named.get("dlq_reason", "")
         return cls(
@@ -85,7 +93,14 @@ class DeadLetter(NamedTuple):
             reason=Reason(reason) if reason in Reason.__members__.values() else Reason.NOT_DECODABLE,
             detail=named.get("dlq_detail", ""),
             origin=named.get("dlq_origin", ""),
-            time_ms=int(named.get("dlq_time_ms") or 0),
+            time_ms=_number(named.get("dlq_time_ms"), 0),
             asset_id=named.get("ce_subject", ""),
-            size=int(named.get("dlq_size") or len(value or b"")),
+            size=_number(named.get("dlq_size"), len(value or b"")),
         )
+
+
+def _number(text: str | None, otherwise: int) -> int:
+    digits = text or ""
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS_MAX):
+        return otherwise
+    return int(digits)
