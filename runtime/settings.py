@@ -5,14 +5,26 @@ Environment names are `<PREFIX>__SECTION__KEY` in upper case. `MQTT_URL`, `KAFKA
 """
 
 import os
+import re
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings as _BaseSettings
-from pydantic_settings import EnvSettingsSource, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from runtime import environment
 
 
 class ConfigError(Exception):
@@ -26,7 +38,7 @@ class ConfigError(Exception):
 class Section(BaseModel):
     """A table of the TOML file. Unknown keys are faults: a misspelt limit must not be a silent default."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class TlsFiles(Section):
@@ -84,22 +96,42 @@ class MongoSettings(Section):
     timeout_ms: int = Field(30_000, ge=100)
 
 
-class MqttSettings(TlsFiles):
-    """How to reach an MQTT broker: `mqtt://` or `mqtts://` host and port, no credentials in the URL."""
+_MQTT_URL: Final = re.compile(r"mqtts?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?/?")
 
-    url: str = Field("mqtt://127.0.0.1:1883", pattern=r"^mqtts?://[^@/]+$")
+
+class MqttSettings(TlsFiles):
+    """How to reach an MQTT broker: `mqtt://` or `mqtts://` host and port, no credentials in the URL.
+
+    Without a port: 1883, or 8883 with TLS. An IPv6 address stands in brackets.
+    """
+
+    url: str = "mqtt://127.0.0.1:1883"
     username: str | None = None
     password_file: FilePath | None = None
     keepalive_s: int = Field(30, ge=1, le=65_535)
 
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        match = _MQTT_URL.fullmatch(url)
+        if match is None or not 0 < int(match[2] or 1) <= 65_535:
+            raise ValueError("expected mqtt://host[:port] or mqtts://host[:port], without user or path")
+        return url
+
     @property
     def host(self) -> str:
-        return self.url.split("://")[1].rsplit(":", 1)[0]
+        """Name or address, without the brackets of an IPv6 address."""
+        return self._parts[0].strip("[]")
 
     @property
     def port(self) -> int:
-        _, _, port = self.url.split("://")[1].rpartition(":")
-        return int(port) if port.isdigit() else (8883 if self.tls else 1883)
+        return int(self._parts[1] or (8883 if self.tls else 1883))
+
+    @property
+    def _parts(self) -> tuple[str, str | None]:
+        match = _MQTT_URL.fullmatch(self.url)
+        assert match is not None  # validated above
+        return match[1], match[2]
 
     @property
     def tls(self) -> bool:
@@ -115,21 +147,16 @@ class HttpSettings(Section):
 
 
 class LogSettings(Section):
+    """What is logged, and how: `auto` is `console` on a terminal and `json` elsewhere."""
+
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
-
-
-_WELL_KNOWN: Final = {
-    "MQTT_URL": ("mqtt", "url"),
-    "KAFKA_BOOTSTRAP_SERVERS": ("kafka", "bootstrap_servers"),
-    "MONGODB_URI": ("mongo", "uri"),
-}
 
 
 class Settings(_BaseSettings):
     """Base of each service's settings; subclasses set `env_prefix` and their sections."""
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
     env_prefix: ClassVar[str] = "FLEETFOLD"
 
     log: LogSettings = LogSettings()
@@ -144,39 +171,47 @@ class Settings(_BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - see above
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """First wins: prefixed environment, well-known environment, the file's values (given as arguments)."""
-        prefixed = EnvSettingsSource(settings_cls, env_prefix=f"{cls.env_prefix}__", env_nested_delimiter="__")
-        known = InitSettingsSource(settings_cls, init_kwargs=_well_known(settings_cls, os.environ))
-        return prefixed, known, init_settings
-
-
-def _well_known(settings: type[_BaseSettings], environment: Mapping[str, str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, (section, key) in _WELL_KNOWN.items():
-        if section in settings.model_fields and environment.get(name):
-            values.setdefault(section, {})[key] = environment[name]
-    return values
+        prefixed = environment.prefixed(cls.env_prefix, os.environ)
+        known = environment.well_known(settings_cls.model_fields, os.environ)
+        return (
+            InitSettingsSource(settings_cls, init_kwargs=prefixed),
+            InitSettingsSource(settings_cls, init_kwargs=known),
+            init_settings,
+        )
 
 
 S = TypeVar("S", bound=Settings)
 
 
 def load(settings: type[S], file: Path | None) -> S:
-    """Read settings; raises `ConfigError` with every fault."""
-    values: dict[str, Any] = {}
-    if file is not None:
-        try:
-            values = tomllib.loads(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError([f"{file}: cannot be read: {error.strerror}"]) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError([f"{file}: not TOML: {error}"]) from error
+    """Read settings; raises `ConfigError` with every fault.
+
+    No cause is chained: a traceback would print values, and a value may hold a password in the wrong place.
+    """
+    values = {} if file is None else _table(file)
+    # names with an underscore in front would reach arguments of the base class instead of fields
+    faults = [f"{key}: unknown key" for key in values if key.startswith("_")]
     try:
-        return settings(**values)
+        read = settings(**{key: value for key, value in values.items() if not key.startswith("_")})
     except ValidationError as error:
-        raise ConfigError([_fault(detail) for detail in error.errors()]) from error
+        details = error.errors(include_url=False, include_context=False, include_input=False)
+        raise ConfigError(faults + [_fault(settings.env_prefix, detail) for detail in details]) from None
+    if faults:
+        raise ConfigError(faults)
+    return read
 
 
-def _fault(detail: Any) -> str:
-    key = ".".join(str(part) for part in detail["loc"]) or "(file)"
+def _table(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError([f"{file}: cannot be read: {error.strerror}"]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{file}: not TOML: {error}"]) from None
+
+
+def _fault(prefix: str, detail: ErrorDetails) -> str:
+    path = tuple(str(part) for part in detail["loc"])
+    variable = environment.origin(prefix, path, os.environ)
     message = "unknown key" if detail["type"] == "extra_forbidden" else detail["msg"].removeprefix("Value error, ")
-    return f"{key}: {message}"
+    return f"{'.'.join(path) or '(file)'}: {message}" + (f" (from {variable})" if variable else "")

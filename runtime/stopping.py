@@ -1,18 +1,33 @@
 """SIGTERM and SIGINT as an event the loop looks at: nothing is interrupted in the middle."""
 
+import queue
 import signal
 import threading
 
 
 def stop_event() -> threading.Event:
-    """An event that is set at the first SIGTERM or SIGINT; a second SIGINT ends the process at once."""
+    """An event that is set after the first SIGTERM or SIGINT; a further SIGINT ends the process at once.
+
+    To be called on the main thread, as signal handlers must be.
+    """
     stop = threading.Event()
+    arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
+    signals = 0
 
     def on_signal(number: int, _frame: object) -> None:
-        if stop.is_set() and number == signal.SIGINT:
+        nonlocal signals
+        signals += 1
+        if signals > 1 and number == signal.SIGINT:
             raise KeyboardInterrupt
+        # Setting the event here would deadlock when the signal comes while this thread is inside stop.wait()
+        # and holds the event's lock; SimpleQueue.put may be called anywhere.
+        arrived.put(number)
+
+    def relay() -> None:
+        arrived.get()
         stop.set()
 
+    threading.Thread(target=relay, name="stop-signal", daemon=True).start()
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     return stop
