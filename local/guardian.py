@@ -5,8 +5,9 @@ other end is gone, however it went; then every process that carries the mark is 
 after `GRACE_S`.
 """
 
+import contextlib
 import sys
-from collections.abc import Callable
+import time
 from typing import Final
 
 import psutil
@@ -19,19 +20,15 @@ GRACE_S: Final = 3.0
 def main(mark: str) -> None:
     """Wait for the end of stdin, then end what is left of the run `mark`."""
     sys.stdin.buffer.read()
-    left = processes.marked(mark)
+    for process in processes.marked(mark):
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    deadline = time.monotonic() + GRACE_S
+    while (left := processes.marked(mark)) and time.monotonic() < deadline:
+        time.sleep(0.05)
     for process in left:
-        _send(process.terminate)
-    psutil.wait_procs(left, timeout=GRACE_S)
-    for process in processes.marked(mark):  # a fresh look: some may have been started while they ended
-        _send(process.kill)
-
-
-def _send(signal: Callable[[], None]) -> None:
-    try:
-        signal()
-    except psutil.Error:
-        return
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ stopping. Every child and whatever it starts carries a mark in its environment; 
 killed with -9, the guardian (`local.guardian`) find leftovers by it, whatever sessions they moved to.
 """
 
+import contextlib
 import os
 import secrets
 import subprocess
@@ -23,6 +24,7 @@ MARK: Final = "FLEETFOLD_LOCAL_RUN"
 
 STOP_LIMIT_S: Final = 10.0
 _KILL_RESERVE_S: Final = 1.5
+_KILL_LIMIT_S: Final = 1.0
 _POLL_S: Final = 0.02
 
 
@@ -175,10 +177,18 @@ def _descendants(pid: int) -> list[psutil.Process]:
         return []
 
 
-def _kill(processes: Sequence[psutil.Process]) -> None:
-    for process in processes:
-        try:
+def _kill(targets: Sequence[psutil.Process]) -> None:
+    for process in targets:
+        with contextlib.suppress(psutil.Error):
             process.kill()
-        except psutil.Error:
-            continue
-    psutil.wait_procs(processes, timeout=1.0)
+    deadline = time.monotonic() + _KILL_LIMIT_S
+    while any(runs(process) for process in targets) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether it still does anything. In a container whose first process reaps nobody, the dead stay listed."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False

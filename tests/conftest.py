@@ -95,11 +95,11 @@ def _apache(processes: Processes, server_directory: Path, apache_kafka_available
 
 
 @pytest.fixture(scope="session")
-def apache_kafka_available() -> None:
+def apache_kafka_available(processes: Processes) -> None:
     """Skips, in CI fails, where java, Maven or the jars of Apache Kafka cannot be had."""
     try:
         apache_kafka_jars.java()
-        apache_kafka_jars.directory()
+        apache_kafka_jars.directory(processes)
     except apache_kafka_jars.UnavailableError as error:
         _unavailable(str(error))
 

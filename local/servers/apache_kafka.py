@@ -2,7 +2,6 @@
 
 import base64
 import uuid
-from importlib import resources
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -54,6 +53,10 @@ class ApacheKafka(Server):
         return self.directory / "server.properties"
 
     @property
+    def _logging(self) -> Path:
+        return self.directory / "log4j2.properties"
+
+    @property
     def _data(self) -> Path:
         return self.directory / "data"
 
@@ -62,28 +65,25 @@ class ApacheKafka(Server):
             host=ports.HOST, port=self.port, controller_port=self._controller_port, data=self._data.absolute()
         )
         self._properties.write_text(text)
+        self._logging.write_text(apache_kafka_jars.packaged("log4j2.properties"))
         if not (self._data / "meta.properties").exists():
             self._format()
 
     def _format(self) -> None:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         storage_tool = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._properties)]
-        child = self._owner.start("apache-kafka-format", [*_java(), *storage_tool], self.log_file)
+        child = self._owner.start("apache-kafka-format", [*self._java(), *storage_tool], self.log_file)
         if child.wait(_FORMAT_LIMIT_S) != 0:
             child.kill()
             raise ServerError(f"Kafka's storage cannot be formatted; {child.log_file}:\n{child.last_lines()}")
 
     def command(self) -> list[str]:
-        return [*_java(), "kafka.Kafka", str(self._properties)]
+        return [*self._java(), "kafka.Kafka", str(self._properties)]
 
     def answers(self) -> bool:
         return kafka.answers(self.url)
 
-
-def _java() -> list[str]:
-    program = apache_kafka_jars.java()
-    libraries = apache_kafka_jars.directory()
-    with resources.as_file(resources.files("local.servers").joinpath("apache_kafka_files")) as files:
-        logging = f"-Dlog4j2.configurationFile={files / 'log4j2.properties'}"
-    # The serial collector starts fast and leaves the cores to others.
-    return [program, _HEAP, "-XX:+UseSerialGC", logging, "-cp", f"{libraries}/*"]
+    def _java(self) -> list[str]:
+        # The serial collector starts fast and leaves the cores to others.
+        options = [_HEAP, "-XX:+UseSerialGC", f"-Dlog4j2.configurationFile={self._logging.absolute()}"]
+        return [apache_kafka_jars.java(), *options, "-cp", f"{apache_kafka_jars.directory(self._owner)}/*"]

@@ -9,10 +9,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
+from local import processes
 from local.servers.base import ServerError
 
 _FETCH_LIMIT_S: Final = 600.0
-_PLUGIN: Final = "org.apache.maven.plugins:maven-dependency-plugin:copy-dependencies"
+_GOAL: Final = "org.apache.maven.plugins:maven-dependency-plugin:copy-dependencies"
 _JAVA_MIN: Final = 17  # Kafka 4's brokers: KIP-1013
 
 
@@ -20,15 +21,20 @@ class UnavailableError(ServerError):
     """What Apache Kafka needs (java, Maven, the jars) cannot be had here."""
 
 
-def directory() -> Path:
-    """Where the jars lie; fetched when they are not there yet. Raises UnavailableError."""
-    pom = resources.files("local.servers").joinpath("apache_kafka_files", "pom.xml").read_text(encoding="utf-8")
+def directory(owner: processes.Processes) -> Path:
+    """Where the jars lie; fetched, by a child of `owner`, when they are not there yet. Raises UnavailableError."""
+    pom = packaged("pom.xml")
     version = re.search(r"<kafka\.version>(.+?)</kafka\.version>", pom)
     assert version is not None
     jars = _cache() / f"kafka-{version[1]}"
     if not jars.is_dir():
-        _fetch(pom, jars)
+        _fetch(owner, pom, jars)
     return jars
+
+
+def packaged(name: str) -> str:
+    """The text of a file that comes with this package."""
+    return resources.files("local.servers").joinpath("apache_kafka_files", name).read_text(encoding="utf-8")
 
 
 def java() -> str:
@@ -50,7 +56,7 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fleetfold"
 
 
-def _fetch(pom: str, jars: Path) -> None:
+def _fetch(owner: processes.Processes, pom: str, jars: Path) -> None:
     maven = shutil.which("mvn")
     if maven is None:
         raise UnavailableError("the jars of Apache Kafka are fetched by Maven, and there is no mvn on PATH")
@@ -59,32 +65,25 @@ def _fetch(pom: str, jars: Path) -> None:
         description = Path(scratch) / "pom.xml"
         description.write_text(pom)
         fetched = Path(scratch) / "jars"
-        _run(
-            [
-                maven,
-                "-q",
-                "-B",
-                "-f",
-                str(description),
-                _PLUGIN,
-                f"-DoutputDirectory={fetched}",
-                "-DincludeScope=runtime",
-            ]
-        )
-        try:
-            fetched.rename(jars)  # whole or not at all
-        except OSError:
-            if not jars.is_dir():  # else another process was faster; its jars are as good
-                raise
+        options = ["-q", "-B", "-f", str(description), f"-DoutputDirectory={fetched}", "-DincludeScope=runtime"]
+        maven_run = owner.start("maven", [maven, *options, _GOAL], Path(scratch) / "maven.log")
+        exit_code = maven_run.wait(_FETCH_LIMIT_S)
+        maven_run.kill()
+        if exit_code != 0:
+            raise UnavailableError(_why(exit_code, maven_run.last_lines(200)))
+        _publish(fetched, jars)
 
 
-def _run(command: list[str]) -> None:
+def _publish(fetched: Path, jars: Path) -> None:
     try:
-        run = subprocess.run(  # noqa: S603 - our own command line
-            command, capture_output=True, text=True, check=False, timeout=_FETCH_LIMIT_S
-        )
-    except subprocess.TimeoutExpired as error:
-        raise UnavailableError(f"Maven has not fetched Apache Kafka's jars in {_FETCH_LIMIT_S:g} s") from error
-    if run.returncode != 0:
-        errors = [line for line in run.stdout.splitlines() if "ERROR" in line] or [run.stderr.strip()[:300]]
-        raise UnavailableError(f"Maven cannot fetch Apache Kafka's jars: {errors[0][:400]}")
+        fetched.rename(jars)  # whole or not at all
+    except OSError:
+        if not jars.is_dir():  # else another process was faster, and its jars are as good
+            raise
+
+
+def _why(exit_code: int | None, output: str) -> str:
+    if exit_code is None:
+        return f"Maven has not fetched Apache Kafka's jars in {_FETCH_LIMIT_S:g} s"
+    first = next((line for line in output.splitlines() if "ERROR" in line), f"exit code {exit_code}")
+    return f"Maven cannot fetch Apache Kafka's jars: {first[:400]}"

@@ -16,6 +16,7 @@ from local.servers.base import Server, ServerError
 
 _REPLICA_SET: Final = "rs0"
 _CACHE_GB: Final = "1"
+_LEAN: Final = ("--setParameter", "diagnosticDataCollectionEnabled=false")  # samples itself every second otherwise
 _ANSWER_LIMIT_MS: Final = 1_000
 _NOT_YET_INITIALIZED: Final = 94
 
@@ -50,7 +51,7 @@ class Mongod(Server):
     def command(self) -> list[str]:
         listen = ["--bind_ip", ports.HOST, "--port", str(self.port), "--nounixsocket"]
         store = ["--dbpath", str(self._data), "--wiredTigerCacheSizeGB", _CACHE_GB, "--oplogSize", "256"]
-        return [_program(), *listen, *store, "--replSet", _REPLICA_SET, "--quiet", "--noscripting"]
+        return [_program(), *listen, *store, "--replSet", _REPLICA_SET, "--quiet", "--noscripting", *_LEAN]
 
     def answers(self) -> bool:
         """Whether it is primary; initiates the replica set the first time."""

@@ -6,12 +6,13 @@ import shutil
 import socket
 import sys
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 from local import ports, processes
 from local.servers.base import Server, ServerError
 
 Choice = Literal["auto", "mosquitto", "rumqttd"]
+_CHOICES: Final[tuple[Choice, ...]] = ("auto", "mosquitto", "rumqttd")
 
 _SBIN: Final = "/usr/sbin:/usr/local/sbin"  # where distributions put mosquitto, often not on a user's PATH
 _ANSWER_LIMIT_S: Final = 1.0
@@ -123,10 +124,10 @@ def installed_mosquitto() -> str | None:
 
 def choice_of(text: str) -> Choice:
     """Read a choice that a person wrote. Raises ServerError."""
-    for choice in get_args(Choice):
+    for choice in _CHOICES:
         if choice == text:
             return choice
-    raise ServerError(f"no MQTT broker {text!r}: choose one of {', '.join(get_args(Choice))}")
+    raise ServerError(f"no MQTT broker {text!r}: choose one of {', '.join(_CHOICES)}")
 
 
 def broker(owner: processes.Processes, directory: Path, choice: Choice = "auto") -> Server:

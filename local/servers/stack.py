@@ -37,14 +37,23 @@ def kafka_server(owner: processes.Processes, directory: Path, kind: KafkaKind) -
 
 
 def start(owner: processes.Processes, directory: Path, kind: KafkaKind = "tansu") -> Endpoints:
-    """Start what the environment does not name, all at once. `owner` stops it. Raises ServerError."""
-    with ThreadPoolExecutor(thread_name_prefix="start") as pool:
+    """Start what the environment does not name, side by side.
+
+    Raises ServerError when one does not come up; `owner` has then stopped the others.
+    """
+    pool = ThreadPoolExecutor(thread_name_prefix="start")
+    try:
         mqtt_url = pool.submit(_url, named.mqtt_url, lambda: mqtt.broker(owner, directory / "mqtt"))
         bootstrap = pool.submit(
             _url, named.kafka_bootstrap_servers, lambda: kafka_server(owner, directory / "kafka", kind)
         )
         uri = pool.submit(_url, named.mongodb_uri, lambda: mongo.Mongod(owner, directory / "mongodb"))
         return Endpoints(mqtt_url.result(), bootstrap.result(), uri.result())
+    except BaseException:
+        owner.stop_all()  # ends the waiting of the other threads
+        raise
+    finally:
+        pool.shutdown()
 
 
 def _url(from_environment: Callable[[], str | None], server: Callable[[], Server]) -> str:

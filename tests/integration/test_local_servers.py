@@ -11,15 +11,28 @@ import pymongo
 import pytest
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
-from local.processes import Processes
-from local.servers import kafka, mongo, mqtt
+from local import ports
+from local.processes import Processes, marked
+from local.servers import kafka, mongo, mqtt, named, stack
 from local.servers.base import Server, ServerError
 
 Make = Callable[[Processes, Path], Server]
 
+SERVERS = [
+    pytest.param(
+        mqtt.Mosquitto,
+        marks=pytest.mark.skipif(mqtt.installed_mosquitto() is None, reason="mosquitto is not installed"),
+    ),
+    mqtt.Rumqttd,
+    kafka.Tansu,
+    mongo.Mongod,
+]
 
-@pytest.mark.parametrize("make", [mqtt.Rumqttd, kafka.Tansu, mongo.Mongod])
+
+@pytest.mark.parametrize("make", SERVERS)
 def test_a_server_answers_after_start_and_is_gone_after_stop(make: Make, processes: Processes, tmp_path: Path) -> None:
     server = make(processes, tmp_path)
     with server:
@@ -30,7 +43,7 @@ def test_a_server_answers_after_start_and_is_gone_after_stop(make: Make, process
     assert not psutil.pid_exists(pid)
 
 
-@pytest.mark.parametrize("make", [mqtt.Rumqttd, kafka.Tansu, mongo.Mongod])
+@pytest.mark.parametrize("make", SERVERS)
 def test_a_server_listens_on_loopback_only(make: Make, processes: Processes, tmp_path: Path) -> None:
     with make(processes, tmp_path) as server:
         listening = [c for c in psutil.Process(server.pid).net_connections("inet") if c.status == psutil.CONN_LISTEN]
@@ -38,7 +51,7 @@ def test_a_server_listens_on_loopback_only(make: Make, processes: Processes, tmp
         assert {connection.laddr[0] for connection in listening} == {"127.0.0.1"}
 
 
-@pytest.mark.parametrize("make", [mqtt.Rumqttd, kafka.Tansu, mongo.Mongod])
+@pytest.mark.parametrize("make", SERVERS)
 def test_a_killed_server_starts_again_at_the_same_address(make: Make, processes: Processes, tmp_path: Path) -> None:
     with make(processes, tmp_path) as server:
         url, pid = server.url, server.pid
@@ -63,23 +76,22 @@ def test_a_server_that_does_not_come_up_says_why_with_its_last_lines(processes: 
         kafka.Tansu(processes, tmp_path, port=taken.getsockname()[1]).start()
 
 
-def test_mqtt_5_messages_arrive_with_their_content_type(mqtt_url: str) -> None:
-    host, port = mqtt_url.removeprefix("mqtt://").split(":")
-    got: list[paho.MQTTMessage] = []
-    client = paho.Client(CallbackAPIVersion.VERSION2, client_id="servers-test", protocol=paho.MQTTv5)
-    client.on_message = lambda _client, _data, message: got.append(message)
-    client.connect(host, int(port))
-    client.loop_start()
-    client.subscribe("servers-test/+", qos=1)
-    properties = paho.Properties(paho.PacketTypes.PUBLISH)
-    properties.ContentType = "application/msgpack"
-    client.publish("servers-test/a", b"x", qos=1, properties=properties).wait_for_publish(5)
-    deadline = time.monotonic() + 10
-    while not got and time.monotonic() < deadline:
-        time.sleep(0.01)
-    client.disconnect()
-    client.loop_stop()
-    assert [(message.payload, message.properties.ContentType) for message in got] == [(b"x", "application/msgpack")]
+@pytest.mark.parametrize("make", SERVERS[:2])
+def test_mqtt_5_messages_arrive_with_their_content_type(make: Make, processes: Processes, tmp_path: Path) -> None:
+    with make(processes, tmp_path) as server:
+        got: list[tuple[bytes, str]] = []
+        client = _connected(server, "servers-test")
+        client.on_message = lambda _client, _data, message: got.append(
+            (message.payload, getattr(message.properties, "ContentType", ""))
+        )
+        client.subscribe("servers-test/+", qos=1)
+        properties = Properties(PacketTypes.PUBLISH)
+        properties.ContentType = "application/msgpack"
+        client.publish("servers-test/a", b"x", qos=1, properties=properties).wait_for_publish(5)
+        _until(lambda: bool(got))
+        client.disconnect()
+        client.loop_stop()
+    assert got == [(b"x", "application/msgpack")]
 
 
 def test_mongodb_has_transactions(mongodb_uri: str, mongo_database: str) -> None:
@@ -99,3 +111,79 @@ def test_mongodb_keeps_acknowledged_writes_through_a_kill(processes: Processes, 
         server.start()
         with pymongo.MongoClient[dict[str, Any]](server.url) as client:
             assert client.fleet.twins.count_documents({}) == 1
+
+
+@pytest.mark.skipif(mqtt.installed_mosquitto() is None, reason="mosquitto is not installed")
+def test_mosquitto_keeps_every_message_queued_for_an_absent_client_through_a_stop(
+    processes: Processes, tmp_path: Path
+) -> None:
+    with mqtt.Mosquitto(processes, tmp_path) as server:
+        absent = _connected(server, "absent", session_expiry_s=3600)
+        absent.subscribe("queue", qos=1)
+        _settle(absent)
+        absent.disconnect()
+        absent.loop_stop()
+        sender = _connected(server, "sender")
+        for number in range(3_000):  # three times the default limit of mosquitto
+            message = sender.publish("queue", str(number).encode(), qos=1)
+        message.wait_for_publish(20)
+        sender.disconnect()
+        sender.loop_stop()
+        server.stop()
+        server.start()
+        got: list[bytes] = []
+        absent = _connected(server, "absent", session_expiry_s=3600, got=got)
+        _until(lambda: len(got) >= 3_000)
+        absent.disconnect()
+        absent.loop_stop()
+    assert got == [str(number).encode() for number in range(3_000)]
+
+
+def test_all_servers_start_side_by_side_and_tell_their_addresses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (named.MQTT_URL, named.KAFKA_BOOTSTRAP_SERVERS, named.MONGODB_URI):
+        monkeypatch.delenv(name, raising=False)
+    with Processes() as owner:
+        endpoints = stack.start(owner, tmp_path)
+        for name, value in endpoints.environment.items():
+            monkeypatch.setenv(name, value)
+        assert (named.mqtt_url(), named.kafka_bootstrap_servers(), named.mongodb_uri()) == endpoints
+
+
+def test_one_server_that_does_not_answer_stops_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (named.KAFKA_BOOTSTRAP_SERVERS, named.MONGODB_URI):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(named.MQTT_URL, f"mqtt://127.0.0.1:{ports.free_port()}")
+    owner = Processes()
+    with pytest.raises(named.UnreachableError):
+        stack.start(owner, tmp_path)
+    assert marked(owner.mark) == []
+    with pytest.raises(ServerError, match="stopping"):
+        kafka.Tansu(owner, tmp_path).start()
+
+
+def _connected(
+    server: Server, client_id: str, session_expiry_s: int = 0, got: list[bytes] | None = None
+) -> paho.Client:
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=paho.MQTTv5)
+    client.on_message = lambda _client, _data, message: None if got is None else got.append(message.payload)
+    properties = Properties(PacketTypes.CONNECT)
+    properties.SessionExpiryInterval = session_expiry_s
+    host, port = server.url.removeprefix("mqtt://").split(":")
+    client.connect(host, int(port), clean_start=False, properties=properties)
+    client.loop_start()
+    _until(client.is_connected)
+    return client
+
+
+def _settle(client: paho.Client) -> None:
+    """Return when everything sent so far was answered."""
+    client.publish("settle", qos=1).wait_for_publish(10)
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "waited 20 s"
+        time.sleep(0.01)
