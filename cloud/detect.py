@@ -4,7 +4,6 @@ A round's arrays hold one row per asset, so a detector's cost is shared by all a
 does not depend on how the log was cut into batches: each sample is judged once, with the values known by then.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final, NamedTuple
@@ -110,10 +109,17 @@ def _transition(detector: Detector, change: Change, now_ms: list[int], inputs: F
     return Transition(detector, change.subject, change.before, change.after, now_ms[row], inputs[row].copy())
 
 
-def _load_states(jobs: Iterable[Job], detector: Detector) -> Floats:
+def _load_states(jobs: list[Job], detector: Detector) -> Floats:
+    """Detector states `[n, subjects, columns]`; what is open comes from the twin's findings, so the two agree."""
     shape = (len(detector.subjects), base.LATCH_COLUMNS + detector.memory_columns)
     size = shape[0] * shape[1]
     blank = [0.0] * size
     rows = [job.twin.detectors.get(detector.name, blank) for job in jobs]
     # A detector that changed its shape begins anew: an old state would be read as something else.
-    return np.array([row if len(row) == size else blank for row in rows]).reshape((-1, *shape))
+    states = np.array([row if len(row) == size else blank for row in rows]).reshape((-1, *shape))
+    states[..., base.OPEN] = 0.0
+    for row, job in enumerate(jobs):
+        for (name, subject), finding in job.twin.findings.items():
+            if name == detector.name and subject in detector.subjects:
+                states[row, detector.subjects.index(subject), base.OPEN] = base.LEVELS[finding.severity]
+    return states

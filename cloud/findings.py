@@ -22,18 +22,20 @@ EXTEND_EVERY_MS: Final = 5 * 60_000
 
 
 def apply(twin: Twin, transitions: list[Transition], newest_ms: int) -> list[dict[str, Any]]:
-    """Change the twin's findings; returns the anomalies (times in ms) that changed, each once, as they end up."""
-    changed: dict[str, dict[str, Any]] = {}
-    for transition in transitions:
-        anomaly = _close(twin, transition) if transition.after == 0 else _raise(twin, transition)
-        changed[anomaly["_id"]] = changed.get(anomaly["_id"], {}) | anomaly
+    """Change the twin's findings; returns what changed of which anomaly, in order, times in ms.
+
+    A raised or closed anomaly comes with all its fields (evidence when raised), one that lasts only with `last_ms`.
+    """
+    changed = [
+        _close(twin, transition) if transition.after == 0 else _raise(twin, transition) for transition in transitions
+    ]
     for finding in twin.findings.values():
         last_ms = newest_ms - newest_ms % EXTEND_EVERY_MS
         if last_ms > finding.last_ms:
             finding.last_ms = last_ms
-            changed.setdefault(finding.anomaly_id, {"_id": finding.anomaly_id})["last_ms"] = last_ms
+            changed.append({"_id": finding.anomaly_id, "last_ms": last_ms})
     twin.closed = {key: closed for key, closed in twin.closed.items() if newest_ms - closed.resolved_ms < COOL_DOWN_MS}
-    return list(changed.values())
+    return changed
 
 
 def _raise(twin: Twin, transition: Transition) -> dict[str, Any]:
@@ -47,36 +49,33 @@ def _raise(twin: Twin, transition: Transition) -> dict[str, Any]:
         anomaly_id, since_ms = closed.anomaly_id, closed.since_ms
     else:
         anomaly_id, since_ms = ":".join((twin.asset_id, *key, str(transition.ts_ms))), transition.ts_ms
-    severity = SEVERITIES[transition.after]
     summary = detector.summary(transition.subject, transition.values)
-    twin.findings[key] = Finding(anomaly_id, *key, severity, since_ms, summary, transition.ts_ms)
-    return {
-        "_id": anomaly_id,
-        "asset_id": twin.asset_id,
-        "kind": str(twin.kind),
-        "detector": key[0],
-        "subject": key[1],
-        "severity": severity,
-        "status": "open",
-        "opened_ms": since_ms,
-        "last_ms": transition.ts_ms,
-        "resolved_ms": None,
-        "summary": summary,
-        "advice": detector.advice,
-        "evidence": dict(_evidence(transition)),
-    }
+    finding = Finding(anomaly_id, *key, SEVERITIES[transition.after], since_ms, summary, transition.ts_ms)
+    twin.findings[key] = finding
+    return _anomaly(twin, transition, finding, "open") | {"evidence": dict(_evidence(transition))}
 
 
 def _close(twin: Twin, transition: Transition) -> dict[str, Any]:
-    detector = transition.detector
-    key = (detector.name, detector.subjects[transition.subject])
+    key = (transition.detector.name, transition.detector.subjects[transition.subject])
     finding = twin.findings.pop(key)
     twin.closed[key] = Closed(finding.anomaly_id, finding.since_ms, transition.ts_ms)
+    return _anomaly(twin, transition, finding, "resolved")
+
+
+def _anomaly(twin: Twin, transition: Transition, finding: Finding, status: str) -> dict[str, Any]:
     return {
         "_id": finding.anomaly_id,
-        "status": "resolved",
+        "asset_id": twin.asset_id,
+        "kind": str(twin.kind),
+        "detector": finding.detector,
+        "subject": finding.subject,
+        "severity": finding.severity,
+        "status": status,
+        "opened_ms": finding.since_ms,
         "last_ms": transition.ts_ms,
-        "resolved_ms": transition.ts_ms,
+        "resolved_ms": transition.ts_ms if status == "resolved" else None,
+        "summary": finding.summary,
+        "advice": transition.detector.advice,
     }
 
 

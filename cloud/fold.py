@@ -31,6 +31,9 @@ class Outcome:
     advances: list[tuple[int, dict[int, Value]]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     replayed: int = 0
+    folded: int = 0
+    duplicates: int = 0
+    uncertain: int = 0
 
 
 def fold(twin: Twin, deliveries: list[Delivery]) -> Outcome:
@@ -59,10 +62,12 @@ def _fold_item(twin: Twin, delivery: Delivery, item: Item, outcome: Outcome) -> 
     seen = _judge(twin, delivery.channel, item)
     if seen is Seen.DUPLICATE:
         twin.counters["duplicates"] += 1
+        outcome.duplicates += 1
         return
     counted = seen is Seen.NEW
-    if not counted:
-        twin.counters["uncertain"] += 1
+    outcome.folded += counted
+    outcome.uncertain += not counted
+    twin.counters["uncertain"] += not counted
     if isinstance(content, Malformed):
         twin.counters["rejected"] += counted
     elif isinstance(content, Reading):

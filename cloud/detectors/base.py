@@ -25,9 +25,12 @@ WATCH: Final = 1
 SERVICE: Final = 2
 CRITICAL: Final = 3
 SEVERITIES: Final = {WATCH: "watch", SERVICE: "service", CRITICAL: "critical"}
+LEVELS: Final = {severity: level for level, severity in SEVERITIES.items()}
 
 LATCH_COLUMNS: Final = 3
-_OPEN, _CANDIDATE, _SINCE = range(LATCH_COLUMNS)
+OPEN: Final = 0
+_CANDIDATE: Final = 1
+_SINCE: Final = 2
 
 
 class Detector(Protocol):
@@ -73,7 +76,7 @@ def latch(now_s: Floats, levels: Levels, state: Floats, raise_after_s: float, cl
     A candidate that differs from the open severity must hold: `raise_after_s` to open or escalate,
     `clear_after_s` to close. A milder alarm than the open one keeps the finding as it is: severity only rises.
     """
-    opened, candidate, since = state[..., _OPEN], state[..., _CANDIDATE], state[..., _SINCE]
+    opened, candidate, since = state[..., OPEN], state[..., _CANDIDATE], state[..., _SINCE]
     level = levels.astype(np.float64)
     target = np.where((levels == HOLD) | ((level > WELL) & (level <= opened)), opened, level)
     # Flickering between two alarm levels is one alarm: the clock runs on, at the milder of the two.

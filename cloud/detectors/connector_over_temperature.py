@@ -19,7 +19,7 @@ class ConnectorOverTemperature:
     name = "connector_over_temperature"
     kind = Kind.STATION
     inputs = ("Station.TemperatureSensor.Temperature",)
-    subjects = ("",)
+    subjects = ("connector",)
     memory_columns = 0
     raise_after_s = 60.0
     clear_after_s = 300.0

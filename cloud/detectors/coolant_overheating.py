@@ -19,7 +19,7 @@ class CoolantOverheating:
     name = "coolant_overheating"
     kind = Kind.VEHICLE
     inputs = ("Vehicle.Powertrain.CombustionEngine.EngineCoolant.Temperature",)
-    subjects = ("",)
+    subjects = ("engine",)
     memory_columns = 0
     raise_after_s = 20.0
     clear_after_s = 300.0

@@ -12,7 +12,7 @@ class DiagnosticTroubleCode:
     name = "diagnostic_trouble_code"
     kind = Kind.VEHICLE
     inputs = ("Vehicle.Diagnostics.IsMILOn", "Vehicle.Diagnostics.DTCCount", "Vehicle.Diagnostics.DTCList")
-    subjects = ("",)
+    subjects = ("lamp",)
     memory_columns = 0
     raise_after_s = 0.0
     clear_after_s = 60.0

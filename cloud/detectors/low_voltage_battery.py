@@ -28,7 +28,7 @@ class LowVoltageBattery:
     name = "low_voltage_battery"
     kind = Kind.VEHICLE
     inputs = ("Vehicle.LowVoltageBattery.CurrentVoltage", _STATE)
-    subjects = ("",)
+    subjects = ("battery",)
     memory_columns = 1
     raise_after_s = 120.0
     clear_after_s = 120.0

@@ -22,7 +22,7 @@ class StationFaulted:
     name = "station_faulted"
     kind = Kind.STATION
     inputs = (*_AVAILABILITY, "Station.ChargingStation.Problem")
-    subjects = ("",)
+    subjects = ("station",)
     memory_columns = 0
     raise_after_s = 30.0
     clear_after_s = 60.0
