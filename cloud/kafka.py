@@ -1,0 +1,198 @@
+"""Kafka, as the twin service sees it: a source of records, an outlet for anomalies and dead letters."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
+
+from cloud.config import ConsumerSettings
+from cloud.effects import Outgoing
+from cloud.inbox import Record
+from runtime.settings import KafkaSettings
+from wire import kafka, topics
+
+log: Final = structlog.get_logger()
+
+_TOPICS: Final = [
+    *topics.CHANNEL_OF,
+    topics.CUSTOMER_PROFILES,
+    topics.ASSET_ROLES,
+    topics.VEHICLE_LIFECYCLE,
+]
+_DESCRIBE_TIMEOUT_S: Final = 10
+_ERROR_LOG_INTERVAL_S: Final = 30.0
+_CHUNK_RECORDS: Final = 200
+_FLUSH_WAIT_S: Final = 0.2
+
+
+class Source:
+    """Reads records of one consumer group; offsets move only by `done`."""
+
+    def __init__(self, settings: ConsumerSettings) -> None:
+        self._settings = settings
+        self._generations: dict[str, str] = {}
+        self._due: dict[tuple[str, int], int] = {}
+        self._committed_s = time.monotonic()
+        self._quiet_until_s = 0.0
+        self.errors = 0
+        self.assigned = 0
+        self.lost_ownership = False
+        self._held: list[Record] = []
+        self._admin = AdminClient(settings.client())
+        self._consumer = Consumer(
+            {**kafka.CONSUMER, **settings.client(), "group.id": settings.group_id, "error_cb": self._on_error}
+        )
+        self._consumer.subscribe(_TOPICS, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+
+    def poll(self) -> list[Record]:
+        """Records in log order per partition: at most `batch_records_max`, about `batch_bytes_max` bytes, and
+        after at most `batch_wait_ms`."""
+        held, self._held = self._held, []
+        if held:
+            return held
+        records: list[Record] = []
+        room, bytes_left = self._settings.batch_records_max, self._settings.batch_bytes_max
+        while room > 0 and bytes_left > 0:
+            chunk = self._consume(min(room, _CHUNK_RECORDS), self._settings.batch_wait_ms / 1000)
+            records += chunk
+            room -= len(chunk)
+            bytes_left -= sum(len(record.value or b"") for record in chunk)
+            if len(chunk) < _CHUNK_RECORDS:
+                break
+        return records
+
+    def _consume(self, records_max: int, wait_s: float) -> list[Record]:
+        records: list[Record] = []
+        for message in self._consumer.consume(records_max, wait_s):
+            error = message.error()
+            if error is not None:
+                self._on_error(error)
+            else:
+                records.append(self._record(message))
+        return records
+
+    def done(self, records: list[Record]) -> None:
+        """All of these are durable elsewhere: their offsets may be committed, now or a little later."""
+        for record in records:
+            self._due[record.topic, record.partition] = record.offset + 1
+        if (time.monotonic() - self._committed_s) * 1000 >= self._settings.commit_interval_ms:
+            self._commit()
+
+    def keep_alive(self) -> None:
+        """Stay in the group while the database is away. What a rebalance lets through waits for `poll`."""
+        self._consumer.pause(self._consumer.assignment())
+        self._held += self._consume(_CHUNK_RECORDS, 0)
+        self._consumer.resume(self._consumer.assignment())
+
+    def lag_records(self) -> int:
+        """How many records are in the log after the last polled ones, as far as the last fetches told."""
+        lag = 0
+        for position in self._consumer.position(self._consumer.assignment()):
+            if position.offset >= 0:
+                _, high = self._consumer.get_watermark_offsets(position, cached=True)
+                lag += max(0, high - position.offset)
+        return lag
+
+    def close(self) -> None:
+        self._commit()
+        self._consumer.close()
+
+    def _record(self, message: Message) -> Record:
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        assert topic is not None
+        assert partition is not None
+        assert offset is not None
+        key, value, timestamp_ms = message.key(), message.value(), message.timestamp()[1]
+        generation = self._generations.get(topic, "")
+        return Record(topic, generation, partition, offset, _as_bytes(key) or b"", _as_bytes(value), timestamp_ms)
+
+    def _commit(self) -> None:
+        self._committed_s = time.monotonic()
+        if not self._due:
+            return
+        offsets = [TopicPartition(topic, partition, offset) for (topic, partition), offset in self._due.items()]
+        self._due.clear()
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            # Not a loss: whoever reads on from the older offset finds that the twins have seen it.
+            log.warning("offsets not committed", error=str(error))
+
+    def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._generations |= self._topic_ids({partition.topic for partition in partitions})
+        self.assigned += len(partitions)
+        self.lost_ownership = True
+        log.info("partitions assigned", partitions=len(partitions))
+
+    def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._commit()
+        self._on_lost(_consumer, partitions)
+
+    def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.assigned -= len(partitions)
+        self.lost_ownership = True
+        self._due.clear()
+        log.info("partitions given up", partitions=len(partitions))
+
+    @retry(stop=stop_after_attempt(6), wait=wait_exponential(max=5), retry=retry_if_exception_type(KafkaException))
+    def _topic_ids(self, names: set[str]) -> dict[str, str]:
+        described = self._admin.describe_topics(TopicCollection(sorted(names)), request_timeout=_DESCRIBE_TIMEOUT_S)
+        return {name: str(future.result().topic_id) for name, future in described.items()}
+
+    def _on_error(self, error: KafkaError) -> None:
+        self.errors += 1
+        if time.monotonic() >= self._quiet_until_s:
+            self._quiet_until_s = time.monotonic() + _ERROR_LOG_INTERVAL_S
+            hint = {}
+            if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                hint = {"hint": "run `fleetfold-cloud topics create`"}
+            log.warning("kafka", error=error.str(), **hint)
+
+
+class Outlet:
+    """Writes records; `flush` returns when the brokers have them all, however long that takes."""
+
+    def __init__(self, settings: KafkaSettings, while_waiting: Callable[[], None]) -> None:
+        self._producer = Producer({**kafka.PRODUCER, **settings.client()})
+        self._while_waiting = while_waiting
+        self._failed: list[Outgoing] = []
+
+    def send(self, outgoing: Outgoing) -> None:
+        """Hand over one record; waits while the client's queue is full."""
+        while True:
+            try:
+                self._producer.produce(
+                    outgoing.topic,
+                    key=outgoing.key,
+                    value=outgoing.value,
+                    headers=list(outgoing.headers),
+                    on_delivery=partial(self._on_delivery, outgoing),
+                )
+            except BufferError:
+                self._producer.poll(_FLUSH_WAIT_S)
+                self._while_waiting()
+            else:
+                return
+
+    def flush(self) -> None:
+        """Wait for the brokers. A record that they refused is sent again: giving up would lose it."""
+        while self._producer.flush(_FLUSH_WAIT_S) or self._failed:
+            failed, self._failed = self._failed, []
+            for outgoing in failed:
+                time.sleep(_FLUSH_WAIT_S)
+                self.send(outgoing)
+            self._while_waiting()
+
+    def _on_delivery(self, outgoing: Outgoing, error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            log.error("record refused, trying again", topic=outgoing.topic, error=error.str())
+            self._failed.append(outgoing)
+
+
+def _as_bytes(data: str | bytes | None) -> bytes | None:
+    return data.encode() if isinstance(data, str) else data

@@ -1,0 +1,80 @@
+"""Puts the twin service together and runs it until it is told to stop."""
+
+import threading
+import time
+from typing import Final
+
+import structlog
+
+from cloud import store as stores
+from cloud.cache import Cache
+from cloud.config import CloudSettings
+from cloud.kafka import Outlet, Source
+from cloud.linker import Linker
+from cloud.metrics import Metrics
+from cloud.processor import Processor
+from cloud.schema import ensure
+from cloud.store import StoppedError, Store
+from cloud.upkeep import Upkeep
+from runtime.health import Health, HealthServer
+
+log: Final = structlog.get_logger()
+
+
+def run(settings: CloudSettings, stop: threading.Event) -> None:
+    """Fold until `stop` is set."""
+    metrics = Metrics()
+    source = Source(settings.kafka)
+
+    def waiting() -> None:
+        metrics.waits.inc()
+        if stop.is_set():
+            raise StoppedError
+        source.keep_alive()
+
+    def waiting_elsewhere() -> None:
+        if stop.is_set():
+            raise StoppedError
+
+    client = stores.connect(settings.mongo)
+    store = Store(client, settings.mongo, waiting)
+    jobs_store = Store(client, settings.mongo, waiting_elsewhere)  # another thread: it must not touch the consumer
+    try:
+        store.patiently(lambda: ensure(store.database))
+        outlet = Outlet(settings.kafka, waiting)
+        linker, cache = Linker(store, _now_ms), Cache(settings.fold.cached_twins_max)
+        processor = Processor(source, outlet, store, linker, cache, metrics)
+        upkeep = Upkeep(settings.fold, jobs_store, Linker(jobs_store, _now_ms), metrics)
+        upkeep.start()
+        with HealthServer(settings.http, metrics.registry, lambda: _health(processor, source, metrics)) as server:
+            log.info("twin service ready", health_port=server.port)
+            processor.run(stop.is_set)
+        upkeep.stop()
+    except StoppedError:
+        log.info("stopped while waiting; what was not written will be read again")
+    finally:
+        source.close()
+        client.close()
+    log.info("twin service stopped")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _health(processor: Processor, source: Source, metrics: Metrics) -> Health:
+    """Healthy: it holds partitions. The numbers are for people and for the local runner."""
+    details = {
+        "partitions": source.assigned,
+        "idle_ms": int((time.monotonic() - processor.busy_until_s) * 1000),
+        "kafka_errors": source.errors,
+        "oldest_twin_age_ms": int(1000 * _value(metrics, "oldest_twin_age_seconds")),
+        "folded": int(_value(metrics, "messages_folded_total")),
+    }
+    for name in ("lag_records", "twins", "open_anomalies", "owners_linked"):
+        details[name] = int(_value(metrics, name))
+    return Health(source.assigned > 0, details)
+
+
+def _value(metrics: Metrics, name: str) -> float:
+    return metrics.registry.get_sample_value(f"fleetfold_cloud_{name}") or 0.0

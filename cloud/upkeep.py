@@ -1,0 +1,80 @@
+"""Periodic work beside the loop: mark silent assets, relink where time moved a period, count for the gauges.
+
+Each job touches only what no turn of the loop writes, or writes by a filter that is true only once.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+from bson.datetime_ms import DatetimeMS
+from pymongo.errors import PyMongoError
+
+from cloud.config import FoldSettings
+from cloud.linker import Linker
+from cloud.metrics import Metrics
+from cloud.store import StoppedError, Store
+
+log: Final = structlog.get_logger()
+
+
+class Upkeep:
+    """The scheduled jobs of one twin service."""
+
+    def __init__(self, settings: FoldSettings, store: Store, linker: Linker, metrics: Metrics) -> None:
+        self._settings, self._store, self._linker, self._metrics = settings, store, linker, metrics
+        self._scheduler = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
+        for job, interval_s in (
+            (self.mark_silent, settings.silence_check_interval_s),
+            (self.relink, settings.relink_interval_s),
+            (self.census, settings.census_interval_s),
+        ):
+            self._scheduler.add_job(_guarded(job), "interval", seconds=interval_s, id=job.__name__)
+
+    def start(self) -> None:
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        self._scheduler.shutdown(wait=True)
+
+    def mark_silent(self) -> None:
+        """An asset not heard of for `silent_after_s` is shown as silent; the fold unmarks it when it speaks."""
+        before = DatetimeMS(_now_ms() - self._settings.silent_after_s * 1000)
+        overdue = {"connection.last_seen": {"$lt": before}, "connection.silent": False}
+        result = self._store.database["twins"].update_many(overdue, {"$set": {"connection.silent": True}})
+        if result.modified_count:
+            log.info("assets fell silent", count=result.modified_count)
+
+    def relink(self) -> None:
+        """Owners change hands by the clock too: periods that began or ended since the last time."""
+        self._linker.sweep()
+
+    def census(self) -> None:
+        """Bring the gauges up to date."""
+        twins, anomalies = self._store.database["twins"], self._store.database["anomalies"]
+        self._metrics.twins.set(twins.estimated_document_count())
+        self._metrics.open_anomalies.set(anomalies.count_documents({"status": "open"}))
+        self._metrics.owners_linked.set(twins.count_documents({"owner.customer_id": {"$gt": ""}}))
+        self._metrics.silent_twins.set(twins.count_documents({"connection.silent": True}))
+        heard = {"connection.last_seen": {"$gt": DatetimeMS(0)}}
+        oldest = twins.find_one(heard, {"connection.last_seen": 1}, sort=[("connection.last_seen", 1)])
+        age_ms = _now_ms() - int(oldest["connection"]["last_seen"]) if oldest else 0
+        self._metrics.oldest_twin_age_seconds.set(max(0, age_ms) / 1000)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _guarded(job: Callable[[], None]) -> Callable[[], None]:
+    def run() -> None:
+        try:
+            job()
+        except PyMongoError as error:  # the next turn of the job tries again
+            log.warning("periodic job failed", job=job.__name__, error=str(error)[:200])
+        except StoppedError:
+            log.info("periodic job stopped", job=job.__name__)
+
+    return run

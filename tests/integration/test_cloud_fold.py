@@ -1,0 +1,438 @@
+"""The twin service's loop on a real MongoDB, with a real Kafka where Kafka is the subject."""
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import msgpack
+import pytest
+from confluent_kafka import Producer
+from pydantic import SecretStr
+from pymongo import MongoClient
+
+from cloud import deadletters, kafka, schema, store, topics_admin
+from cloud.cache import Cache
+from cloud.config import ConsumerSettings, FoldSettings, TopicSettings
+from cloud.effects import Outgoing
+from cloud.inbox import Record
+from cloud.linker import Linker
+from cloud.metrics import Metrics
+from cloud.processor import Processor
+from cloud.store import Store
+from cloud.upkeep import Upkeep
+from runtime.settings import MongoSettings
+from tests.cloud_world import NOW_MS, TOPIC_OF, frame, record
+
+SPEED = "Vehicle.Speed"
+COOLANT = "Vehicle.Powertrain.CombustionEngine.EngineCoolant.Temperature"
+VIN = "1M8GDM9AXKP042788"
+
+
+class Script:
+    """A source that hands out prepared records, one list a turn."""
+
+    def __init__(self, *turns: Sequence[Record]) -> None:
+        self.turns = [list(turn) for turn in turns]
+        self.lost_ownership = False
+        self.committed: list[Record] = []
+
+    def poll(self) -> list[Record]:
+        return self.turns.pop(0) if self.turns else []
+
+    def done(self, records: list[Record]) -> None:
+        self.committed += records
+
+    def lag_records(self) -> int:
+        return 0
+
+
+class Drawer:
+    """An outlet that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.records: list[Outgoing] = []
+
+    def send(self, outgoing: Outgoing) -> None:
+        self.records.append(outgoing)
+
+    def flush(self) -> None:
+        pass
+
+
+class World:
+    """A database and workers on it."""
+
+    def __init__(self, uri: str, database: str) -> None:
+        self.settings = MongoSettings(uri=SecretStr(uri), database=database, timeout_ms=5000)
+        self.client = store.connect(self.settings)
+        self.store = Store(self.client, self.settings, lambda: None)
+        schema.ensure(self.store.database)
+        self.drawer = Drawer()
+        self.now_ms = NOW_MS
+
+    def worker(self, *turns: Sequence[Record], at: Store | None = None) -> Processor:
+        kept = at or self.store
+        linker = Linker(kept, lambda: self.now_ms)
+        return Processor(Script(*turns), self.drawer, kept, linker, Cache(1000), Metrics())  # type: ignore[arg-type]  # same verbs
+
+    def fold(self, *turns: Sequence[Record]) -> None:
+        worker = self.worker(*turns)
+        for _ in turns:
+            worker.turn()
+
+    def twin(self, asset_id: str = "a") -> dict[str, Any]:
+        found = self.store.database["twins"].find_one({"_id": asset_id})
+        assert found is not None
+        return found
+
+    def all(self, collection: str) -> list[dict[str, Any]]:
+        return list(self.store.database[collection].find(sort=[("_id", 1)]))
+
+
+@pytest.fixture
+def world(mongodb_uri: str, mongo_database: str) -> Iterator[World]:
+    made = World(mongodb_uri, mongo_database)
+    yield made
+    made.client.close()
+
+
+def hot(count: int = 6, start: int = 0) -> list[bytes]:
+    """Frames of an overheating engine, a minute apart."""
+    return [
+        frame(NOW_MS + seq * 60_000, {SPEED: seq, COOLANT: 113.0}, "s", seq) for seq in range(start, start + count)
+    ]
+
+
+def fact(topic: str, key: str, value: dict[str, Any] | None, offset: int) -> Record:
+    raw = None if value is None else json.dumps({"v": 1, **value}).encode()
+    return Record(topic, "g1", 0, offset, key.encode(), raw, NOW_MS)
+
+
+def test_frames_become_a_readable_twin(world: World) -> None:
+    latitude, longitude = "Vehicle.CurrentLocation.Latitude", "Vehicle.CurrentLocation.Longitude"
+    world.fold([record("a", [frame(NOW_MS, {SPEED: 50, latitude: 48.1, longitude: 11.5}, "s", 0)])])
+    twin = world.twin()
+    assert twin["signals"]["Vehicle"]["Speed"]["value"] == 50.0
+    assert int(twin["signals"]["Vehicle"]["Speed"]["ts"]) == NOW_MS
+    assert twin["location"] == {"type": "Point", "coordinates": [11.5, 48.1]}
+    assert (twin["kind"], twin["revision"], twin["counters"]["frames"]) == ("vehicle", 1, 1)
+
+
+def test_a_birth_and_a_will_show_as_connection(world: World) -> None:
+    birth = bytes(msgpack.packb({"v": 1, "online": True, "session": "s1", "ts": NOW_MS}))
+    will = json.dumps({"v": 1, "online": False, "session": "s1"}).encode()
+    world.fold([record("a", [birth], channel="connection")])
+    assert world.twin()["connection"]["online"] is True
+    world.fold([record("a", [will], 1, channel="connection", received_ms=[NOW_MS + 5000])])
+    connection = world.twin()["connection"]
+    assert (connection["online"], int(connection["since"])) == (False, NOW_MS + 5000)
+
+
+def test_a_late_will_of_an_older_session_changes_nothing(world: World) -> None:
+    births = [{"v": 1, "online": True, "session": f"s{n}", "ts": NOW_MS + n} for n in (1, 2)]
+    will = {"v": 1, "online": False, "session": "s1"}
+    payloads = [bytes(msgpack.packb(state)) for state in (*births, will)]
+    world.fold([record("a", payloads, channel="connection", received_ms=[NOW_MS, NOW_MS, NOW_MS + 9000])])
+    assert world.twin()["connection"]["online"] is True
+
+
+class Crash(Exception):
+    """The process dies here."""
+
+
+class Fragile(Store):
+    """A store that dies at its n-th write, before or after MongoDB has it."""
+
+    def __init__(self, world: World, at: int, after: bool) -> None:
+        super().__init__(world.client, world.settings, lambda: None)
+        self._left, self._after = at, after
+
+    def _bulk(self, collection: str, writes: Any) -> Any:
+        self._left -= 1
+        if self._left == 0 and not self._after:
+            raise Crash
+        written = super()._bulk(collection, writes)
+        if self._left == 0:
+            raise Crash
+        return written
+
+
+@pytest.mark.parametrize(("at", "after"), list(itertools.product(range(1, 7), (False, True))))
+def test_a_crash_at_any_write_leaves_the_same_documents(world: World, at: int, after: bool) -> None:
+    """Killed before or after any write of a turn and started again from the committed offset, everything is the
+    same as without the crash: twins, events and anomalies, each once."""
+    trip = {"v": 1, "type": "trip", "ts": NOW_MS, "session": "s", "seq": 0, "trip_id": "t", "distance_m": 1.0}
+    trip |= {"started_ms": NOW_MS, "ended_ms": NOW_MS + 1}
+    records = [
+        record("a", hot()),
+        record("b", hot(2)),
+        record("a", [bytes(msgpack.packb(trip))], 0, channel="events"),
+        record("b", hot(2), 1),
+    ]
+    world.fold(records)
+    calm = [world.all(name) for name in ("twins", "events", "anomalies")]
+    for name in ("twins", "events", "anomalies"):
+        world.store.database[name].delete_many({})
+    fragile = world.worker(records, at=Fragile(world, at, after))
+    try:
+        fragile.turn()
+    except Crash:
+        world.fold(records)
+    else:
+        assert at > 4, "the crash point was never reached"
+    assert [world.all(name) for name in ("twins", "events", "anomalies")] == calm
+    assert len(calm[2]) == 1
+    assert len(calm[1]) == 1
+
+
+def test_a_zombie_loses_and_nothing_is_doubled(world: World) -> None:
+    """Two workers hold the same partition for a moment: whoever comes second folds again on the other's result."""
+    first, second = record("a", hot(3)), record("a", hot(3, 3), 1)
+    zombie = world.worker([first], [second])
+    zombie.turn()
+    world.fold([first, second], [record("a", hot(2, 6), 2)])
+    zombie.turn()
+    twin = world.twin()
+    assert twin["counters"]["frames"] == 8
+    assert twin["signals"]["Vehicle"]["Speed"]["value"] == 7.0
+    assert len(world.all("anomalies")) == 1
+
+
+def test_workers_that_alternate_on_one_asset_count_each_frame_once(world: World) -> None:
+    turns = [[record("a", [one], offset)] for offset, one in enumerate(hot(12))]
+    workers = [world.worker(*turns[0::2]), world.worker(*turns[1::2])]
+    for turn in range(12):
+        workers[turn % 2].turn()
+    assert world.twin()["counters"]["frames"] == 12
+
+
+def test_a_document_of_a_newer_version_is_left_alone(world: World) -> None:
+    world.fold([record("a", hot(1))])
+    world.store.database["twins"].update_one({"_id": "a"}, {"$set": {"schema_version": 99}})
+    before = world.twin()
+    world.fold([record("a", hot(1, 1), 1), record("b", hot(1))])
+    assert world.twin() == before
+    assert world.twin("b")["counters"]["frames"] == 1
+    assert [dict(one.headers)["dlq_reason"] for one in world.drawer.records] == [b"newer_schema"]
+
+
+def test_one_refused_document_does_not_hold_up_the_others(world: World) -> None:
+    """What the server will not take goes to the dead letters with its reason; the rest of the bulk is written."""
+    world.fold([record("a", hot(1)), record("b", hot(1))])
+    world.store.database.command("collMod", "twins", validator={"counters.frames": {"$ne": 3}})
+    world.fold([record("a", hot(2, 1), 1), record("b", hot(1, 1), 1)])
+    assert world.twin("b")["counters"]["frames"] == 2
+    assert world.twin("a")["counters"]["frames"] == 1
+    reasons = [dict(one.headers)["dlq_reason"] for one in world.drawer.records if one.topic.endswith(".dlq")]
+    assert reasons == [b"refused_by_database"]
+
+
+def test_a_device_that_reset_its_sequence_is_counted_as_uncertain(world: World) -> None:
+    world.fold([record("a", [frame(NOW_MS + n, {SPEED: n}, "s", n) for n in range(5)])])
+    world.fold([record("a", [frame(NOW_MS + 100 + n, {SPEED: 70 + n}, "s", n) for n in range(3)], 1)])
+    twin = world.twin()
+    assert twin["signals"]["Vehicle"]["Speed"]["value"] == 72.0
+    assert (twin["counters"]["frames"], twin["counters"]["uncertain"]) == (5, 3)
+
+
+def test_a_device_without_sequence_is_counted_by_the_agents_numbers(world: World) -> None:
+    payloads = [frame(NOW_MS + n, {SPEED: n}, None, None) for n in range(4)]
+    sent, sent_again = record("a", payloads, 0, first_sequence=10), record("a", payloads, 1, first_sequence=10)
+    world.fold([sent, sent_again])
+    counters = world.twin()["counters"]
+    assert (counters["frames"], counters["duplicates"], counters["gaps"]) == (4, 4, 0)
+
+
+PROFILE = {"customer_id": "c1", "display_name": "Ada Lovelace", "updated_ms": NOW_MS - 5000}
+ROLE = {"role_id": "r1", "asset_id": "a", "customer_id": "c1", "role": "owner", "from_ms": NOW_MS - 9000, "recorded_ms": NOW_MS}
+BUILT = {"asset_id": "a", "kind": "vehicle", "step": "built", "ts": NOW_MS - 99_000, "attributes": {"vin": VIN, "model": "Wren"}}
+
+
+def facts() -> dict[str, Record]:
+    return {
+        "profile": fact("customer.profiles.v1", "c1", PROFILE, 0),
+        "role": fact("asset.roles.v1", "a", ROLE, 0),
+        "step": fact("vehicle.lifecycle.v1", "a", BUILT, 0),
+        "telemetry": record("a", hot(1)),
+    }
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["profile", "role", "step", "telemetry"])))
+def test_facts_in_any_order_link_the_same_twin(world: World, order: Sequence[str]) -> None:
+    known = facts()
+    world.fold(*[[known[name]] for name in order])
+    twin = world.twin()
+    assert (twin["owner"]["customer_id"], twin["owner"]["display_name"]) == ("c1", "Ada Lovelace")
+    assert twin["attributes"] == {"vin": VIN, "model": "Wren"}
+    assert twin["lifecycle"]["state"] == "built"
+    assert twin["counters"]["frames"] == 1
+
+
+def test_an_erased_customer_leaves_no_name_behind(world: World) -> None:
+    world.fold(list(facts().values()), [fact("customer.profiles.v1", "c1", None, 1)])
+    assert world.all("customers") == []
+    assert world.twin()["owner"]["display_name"] is None
+
+
+def test_the_owner_changes_when_the_clock_says_so(world: World) -> None:
+    later = ROLE | {"role_id": "r2", "customer_id": "c2", "from_ms": NOW_MS + 60_000}
+    ended = ROLE | {"to_ms": NOW_MS + 60_000, "recorded_ms": NOW_MS + 1}
+    known = facts()
+    changes = [fact("asset.roles.v1", "a", later, 1), fact("asset.roles.v1", "a", ended, 2)]
+    world.fold([known["telemetry"], known["role"], *changes])
+    assert world.twin()["owner"]["customer_id"] == "c1"
+    sweeper = Linker(world.store, lambda: world.now_ms)
+    sweeper.sweep()
+    world.now_ms = NOW_MS + 61_000
+    assert sweeper.sweep() == 1
+    assert world.twin()["owner"]["customer_id"] == "c2"
+
+
+def test_overlapping_owners_are_shown_as_overlapping(world: World) -> None:
+    other = ROLE | {"role_id": "r2", "customer_id": "c2", "from_ms": NOW_MS - 1000}
+    world.fold([facts()["telemetry"], facts()["role"], fact("asset.roles.v1", "a", other, 1)])
+    assert world.twin()["owner"]["customer_id"] == "c2"
+    assert world.twin()["owner"]["overlaps"] == 1
+
+
+BAD_FACTS: list[tuple[str, str, dict[str, Any], bytes]] = [
+    ("vehicle.lifecycle.v1", "a", BUILT | {"attributes": {"vin": "1M8GDM9A1KP042788"}}, b"bad_vin"),
+    ("asset.roles.v1", "a", ROLE | {"to_ms": NOW_MS - 10_000}, b"bad_period"),
+    ("asset.roles.v1", "b", ROLE, b"wrong_asset"),
+    ("customer.profiles.v1", "c1", {"customer_id": "c1"}, b"wrong_shape"),
+    ("customer.profiles.v1", "c1", PROFILE | {"updated_ms": -4}, b"wrong_shape"),
+]
+
+
+@pytest.mark.parametrize(("topic", "key", "value", "reason"), BAD_FACTS)
+def test_a_bad_fact_becomes_a_dead_letter_and_the_next_is_applied(
+    world: World, topic: str, key: str, value: dict[str, Any], reason: bytes
+) -> None:
+    world.fold([facts()["telemetry"], fact(topic, key, value, 7), facts()["step"]])
+    (letter,) = [one for one in world.drawer.records if one.topic.endswith(".dlq")]
+    assert letter.topic == f"{topic}.dlq"
+    assert dict(letter.headers)["dlq_reason"] == reason
+    assert dict(letter.headers)["dlq_origin"] == f"{topic}/0/7".encode()
+    assert world.twin()["attributes"]["vin"] == VIN
+
+
+def test_a_vin_belongs_to_one_asset_only(world: World) -> None:
+    thief = fact("vehicle.lifecycle.v1", "b", BUILT | {"asset_id": "b"}, 1)
+    world.fold([facts()["step"], record("b", hot(1))], [thief], [record("b", hot(1, 1), 1)])
+    assert "vin" not in world.twin("b").get("attributes", {})
+    assert world.twin("b")["counters"]["frames"] == 2
+    (letter,) = [one for one in world.drawer.records if one.topic.endswith(".dlq")]
+    assert VIN.encode() not in b"".join(value for _, value in letter.headers)
+
+
+def test_a_silent_asset_is_marked_until_it_speaks(world: World) -> None:
+    settings = FoldSettings(silent_after_s=60)
+    upkeep = Upkeep(settings, world.store, Linker(world.store, lambda: world.now_ms), Metrics())
+    world.fold([record("a", hot(1))])
+    upkeep.mark_silent()
+    assert world.twin()["connection"]["silent"] is True
+    soon = time.time_ns() // 1_000_000
+    world.fold([record("a", [frame(soon, {SPEED: 1}, "t", 0)], 1, received_ms=[soon])])
+    upkeep.mark_silent()
+    assert world.twin()["connection"]["silent"] is False
+
+
+POISON: list[tuple[bytes, bytes]] = [
+    (b"", b"not_decodable"),
+    (b"\x81", b"not_decodable"),
+    (b"{" * 50, b"not_decodable"),
+    (b"\x91" * 3000, b"not_decodable"),
+    (bytes(range(256)), b"not_decodable"),
+    (b"[1]", b"not_decodable"),
+    (b"{}", b"wrong_shape"),
+    (frame(-5, {SPEED: 1}), b"bad_time"),
+    (frame(1000, {SPEED: 1}), b"bad_time"),
+    (frame(4_200_000_000_000, {SPEED: 1}), b"bad_time"),
+    (frame(NOW_MS + 10 * 86_400_000, {SPEED: 1}), b"clock_ahead"),
+    (frame(NOW_MS, {SPEED: 1}, "s", -1), b"wrong_shape"),
+    (frame(NOW_MS, {SPEED: [[[[[[[[[[1]]]]]]]]]]}), b"wrong_shape"),
+    (frame(NOW_MS, {SPEED: float("nan")}), b"rejected_samples"),
+    (frame(NOW_MS, {SPEED: float("inf")}), b"rejected_samples"),
+    (frame(NOW_MS, {SPEED: "fast"}), b"rejected_samples"),
+    (frame(NOW_MS, {SPEED: 9000}), b"rejected_samples"),
+    (frame(NOW_MS, {"Vehicle.Wings": 1}), b"rejected_samples"),
+    (frame(NOW_MS, {"Station.EVSE.Power": 1}), b"rejected_samples"),
+    (b'{"v":1,"ts":1700000000000,"signals":{"Vehicle.Speed":NaN}}', b"not_decodable"),
+    (b"x" * 70_000, b"too_large"),
+]
+
+
+def test_poison_is_buried_with_its_bytes_and_the_next_message_is_folded(world: World) -> None:
+    payloads = [payload for payload, _ in POISON]
+    good = frame(NOW_MS + 1, {SPEED: 42}, "good", 0)
+    world.fold([record("a", [*payloads, good], 3), Record(TOPIC_OF["signals"], "g1", 0, 4, b"a", b"junk", NOW_MS)])
+    letters = {dict(one.headers)["dlq_origin"].decode(): one for one in world.drawer.records}
+    for index, (payload, reason) in enumerate(POISON):
+        letter = letters[f"fleet.signals.v1/0/3/{index}"]
+        assert (letter.value, dict(letter.headers)["dlq_reason"]) == (payload, reason)
+    assert letters["fleet.signals.v1/0/4"].value == b"junk"
+    twin = world.twin()
+    assert twin["signals"]["Vehicle"]["Speed"]["value"] == 42.0
+    assert twin["counters"]["rejected"] == len(POISON)
+
+
+def until(condition: Callable[[], bool], limit_s: float = 40.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
+
+
+def test_records_on_kafka_become_twins_and_dead_letters_can_be_read_back(
+    world: World, fresh_kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """End to end on brokers: topics created, records folded, offsets committed, a second worker goes on from there."""
+    settings = ConsumerSettings(bootstrap_servers=fresh_kafka)
+    results = topics_admin.create(settings, TopicSettings(partitions=3))
+    assert {result.outcome for result in results} == {"created"}
+    assert {result.outcome for result in topics_admin.create(settings, TopicSettings())} == {"exists"}
+    producer = Producer({"bootstrap.servers": fresh_kafka, "partitioner": "murmur2_random"})
+    for name in ("a", "b", "c"):
+        made = record(name, hot(3))
+        producer.produce(made.topic, key=made.key, value=made.value)
+    producer.produce(TOPIC_OF["signals"], key=b"d", value=b"not a batch")
+    producer.flush()
+    for expected, more in ((3, b""), (4, record("a", hot(1, 3), 9).value or b"")):
+        if more:
+            producer.produce(TOPIC_OF["signals"], key=b"a", value=more)
+            producer.flush()
+        source, outlet = kafka.Source(settings), kafka.Outlet(settings, lambda: None)
+        linker = Linker(world.store, lambda: world.now_ms)
+        worker = Processor(source, outlet, world.store, linker, Cache(10), Metrics())
+        deadline = time.monotonic() + 40
+        twins = world.store.database["twins"]
+        while twins.count_documents({}) < 3 or world.twin("a")["counters"]["frames"] < expected:
+            worker.turn()
+            assert time.monotonic() < deadline
+        source.close()
+    assert {one["_id"]: one["counters"]["frames"] for one in world.all("twins")} == {"a": 4, "b": 3, "c": 3}
+    assert all(one["counters"]["duplicates"] == 0 for one in world.all("twins"))
+    (buried,) = list(deadletters.read_all(settings))
+    assert (buried.letter.value, buried.letter.reason) == (b"not a batch", "not_decodable")
+
+
+def test_nothing_is_lost_while_the_database_is_away(world: World, mongodb_uri: str) -> None:
+    """A write that cannot reach the server waits, keeps its place in the group, and is done when it is back."""
+    waits: list[int] = []
+    dead: MongoClient[dict[str, Any]] = MongoClient("mongodb://127.0.0.1:1", serverSelectionTimeoutMS=50)
+    patient = Store(world.client, world.settings, lambda: None)
+    alive = patient.database
+
+    def waiting() -> None:
+        waits.append(1)
+        if len(waits) == 3:
+            patient.database = alive
+
+    patient._while_waiting = waiting
+    patient.database = dead.get_database(world.settings.database)
+    worker = world.worker([record("a", hot(2))], at=patient)
+    worker.turn()
+    dead.close()
+    assert len(waits) == 3
+    assert world.twin()["counters"]["frames"] == 2

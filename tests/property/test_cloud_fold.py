@@ -1,0 +1,175 @@
+"""Laws of the fold: duplicates, order, cuts, restarts."""
+
+import random
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import bson
+import msgpack
+from bson.codec_options import CodecOptions, DatetimeConversion
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cloud import fold, twin
+from cloud.twin import Twin
+from tests.cloud_world import NOW_MS, delivery, frame
+from wire import catalogue
+from wire.topics import Kind
+
+PATHS = (
+    "Vehicle.Speed",
+    "Vehicle.IsMoving",
+    "Vehicle.TraveledDistance",
+    "Vehicle.LowVoltageSystemState",
+    "Vehicle.Diagnostics.DTCList",
+)
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "Vehicle.Speed": st.integers(0, 250) | st.floats(0, 250),
+    "Vehicle.IsMoving": st.booleans(),
+    "Vehicle.TraveledDistance": st.integers(0, 10**9),
+    "Vehicle.LowVoltageSystemState": st.sampled_from(["LOCK", "OFF", "ON"]),
+    "Vehicle.Diagnostics.DTCList": st.lists(st.sampled_from(["P0301", "P0420"]), max_size=2),
+}
+AS_MS: CodecOptions[dict[str, Any]] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
+
+
+class Said(NamedTuple):
+    """One message of a device and what is true about it."""
+
+    channel: str
+    session: str
+    seq: int
+    ts: int
+    values: dict[str, Any]
+    payload: bytes
+
+
+@st.composite
+def stories(draw: st.DrawFn) -> list[Said]:
+    """What a device said in a few sessions, some of it lost: frames and events, each channel counting from 0."""
+    said: list[Said] = []
+    for session in range(draw(st.integers(1, 3))):
+        name = f"s{session}"
+        for seq in draw(st.sets(st.integers(0, 12), min_size=1, max_size=8)):
+            ts = NOW_MS + session * 1000 + seq * draw(st.sampled_from([0, 1, 10]))
+            chosen = draw(st.sets(st.sampled_from(PATHS), min_size=1))
+            values = {path: draw(VALUES[path]) for path in sorted(chosen)}
+            said.append(Said("signals", name, seq, ts, values, frame(ts, values, name, seq)))
+        for seq in draw(st.sets(st.integers(0, 4), max_size=3)):
+            event = {"v": 1, "type": "trip", "ts": NOW_MS, "session": name, "seq": seq, "trip_id": f"t{seq}"}
+            event |= {"started_ms": NOW_MS - 1000, "ended_ms": NOW_MS, "distance_m": 5.0}
+            said.append(Said("events", name, seq, NOW_MS, {}, bytes(msgpack.packb(event))))
+    return said
+
+
+def arrive(asset: Twin, said: Sequence[Said], cuts: random.Random, restart: bool = False) -> Twin:
+    """Fold messages in this order, cut into records and calls at random; optionally through the database's bytes."""
+    index, offsets = 0, {"signals": 0, "events": 0}
+    while index < len(said):
+        deliveries = []
+        for _ in range(cuts.randint(1, 3)):
+            length = cuts.randint(1, 4)
+            part = [one for one in said[index : index + length] if one.channel == said[index].channel]
+            if not part:
+                break
+            channel = part[0].channel
+            run = 1
+            while run < len(part) and said[index + run].channel == channel:
+                run += 1
+            payloads = [one.payload for one in said[index : index + run]]
+            deliveries.append(delivery("a", payloads, offsets[channel], channel=channel))
+            offsets[channel] += 1
+            index += run
+            if index >= len(said):
+                break
+        fold.fold(asset, deliveries)
+        if restart:
+            asset = reborn(asset)
+    return asset
+
+
+def reborn(asset: Twin) -> Twin:
+    """The twin after its process was killed: through the document's bytes."""
+    document = twin.new_document(asset.asset_id, asset.kind) | twin.fold_fields(asset, asset.revision)
+    return twin.from_document(bson.decode(bson.encode(document), AS_MS))
+
+
+def order_free(asset: Twin) -> dict[str, Any]:
+    """What must depend only on what was said."""
+    counters = {name: asset.counters[name] for name in ("frames", "events", "samples", "gaps")}
+    return {"signals": asset.signals, "counters": counters}
+
+
+def expected(said: Sequence[Said]) -> dict[str, Any]:
+    """The same, by brute force from the story."""
+    signals: dict[int, tuple[Any, int]] = {}
+    for one in said:
+        for path, value in one.values.items():
+            signal = catalogue.BY_PATH[path]
+            known = signals.get(signal.number)
+            widened = float(value) if signal.type == "float" else value
+            if known is None or (one.ts, widened) > (known[1], known[0]):
+                signals[signal.number] = (widened, one.ts)
+    frames = [one for one in said if one.channel == "signals"]
+    highest: dict[tuple[str, str], int] = {}
+    for one in said:
+        key = (one.channel, one.session)
+        highest[key] = max(highest.get(key, -1), one.seq)
+    counters = {
+        "frames": len(frames),
+        "events": len(said) - len(frames),
+        "samples": sum(len(one.values) for one in frames),
+        "gaps": sum(top + 1 for top in highest.values()) - len(said),
+    }
+    return {"signals": signals, "counters": counters}
+
+
+@given(stories(), st.randoms(use_true_random=False))
+@settings(deadline=None)
+def test_any_order_with_any_duplicates_gives_the_same_twin(said: list[Said], chance: random.Random) -> None:
+    """Re-ordered, re-sent and re-batched messages leave the signals and counters that the story implies."""
+    arriving = said + chance.sample(said, chance.randint(0, len(said)))
+    chance.shuffle(arriving)
+    asset = arrive(Twin("a", Kind.VEHICLE), arriving, chance)
+    assert order_free(asset) == expected(said)
+    assert asset.counters["duplicates"] == len(arriving) - len(said)
+    assert asset.counters["uncertain"] == 0
+
+
+@given(stories(), st.randoms(use_true_random=False))
+@settings(deadline=None)
+def test_cuts_and_restarts_change_nothing(said: list[Said], chance: random.Random) -> None:
+    """However the log is cut into calls, and with the twin written and read back after each, the twin is the same."""
+    chance.shuffle(said)
+    whole = arrive(Twin("a", Kind.VEHICLE), said, random.Random(1))
+    pieces = arrive(Twin("a", Kind.VEHICLE), said, random.Random(1), restart=True)
+    assert twin.fold_fields(pieces, 1) == twin.fold_fields(whole, 1)
+
+
+@given(stories(), st.data())
+@settings(deadline=None)
+def test_replayed_records_change_nothing(said: list[Said], data: st.DataObject) -> None:
+    """After a crash before the commit, the records come again from any earlier offset and are skipped."""
+    frames = [one for one in said if one.channel == "signals"]
+    deliveries = [delivery("a", [one.payload], offset) for offset, one in enumerate(frames)]
+    asset = Twin("a", Kind.VEHICLE)
+    fold.fold(asset, deliveries)
+    before = twin.fold_fields(reborn(asset), 1)
+    outcome = fold.fold(asset, deliveries[data.draw(st.integers(0, len(deliveries) - 1)) :])
+    assert twin.fold_fields(asset, 1) == before
+    assert outcome.folded == 0
+    assert outcome.events == []
+
+
+@given(stories())
+@settings(deadline=None)
+def test_a_topic_created_anew_is_not_taken_for_seen(said: list[Said]) -> None:
+    """Offsets that begin again at 0 under another topic id are read, and the sequence window drops re-sends."""
+    frames = [one for one in said if one.channel == "signals"]
+    asset = Twin("a", Kind.VEHICLE)
+    fold.fold(asset, [delivery("a", [one.payload for one in frames], 7)])
+    later = frame(NOW_MS + 60_000, {"Vehicle.Speed": 99}, "fresh", 0)
+    again = delivery("a", [frames[0].payload, later], 0, generation="g2")
+    outcome = fold.fold(asset, [again])
+    assert (outcome.folded, outcome.duplicates) == (1, 1)
+    assert asset.signals[catalogue.BY_PATH["Vehicle.Speed"].number] == (99.0, NOW_MS + 60_000)

@@ -1,0 +1,62 @@
+"""The sequence window."""
+
+import random
+
+from cloud.window import INTERVALS_MAX, Seen, Window
+
+
+def test_a_jump_is_a_gap_until_it_is_filled() -> None:
+    window = Window()
+    assert window.accept(0, 1) == (Seen.NEW, 0)
+    assert window.accept(5, 2) == (Seen.NEW, 4)
+    assert window.accept(3, 2) == (Seen.NEW, -1)
+    assert window.accept(3, 2) == (Seen.DUPLICATE, 0)
+    assert window.missing == [(1, 3), (4, 5)]
+
+
+def test_a_session_that_begins_above_zero_has_lost_its_first_messages() -> None:
+    assert Window().accept(3, 1) == (Seen.NEW, 3)
+
+
+def test_a_window_remembers_exactly_what_a_set_would() -> None:
+    chance = random.Random(7)
+    window, seen = Window(), set()
+    for _ in range(3000):
+        seq = chance.randint(0, 200)
+        verdict, _ = window.accept(seq, 0)
+        assert verdict is (Seen.DUPLICATE if seq in seen else Seen.NEW)
+        seen.add(seq)
+    assert sum(end - first for first, end in window.missing) == max(seen) + 1 - len(seen)
+
+
+def test_an_overflowing_window_calls_what_it_forgot_uncertain() -> None:
+    """With more pieces missing than it can hold, the oldest is neither new nor seen: it is said to be uncertain."""
+    window = Window()
+    for seq in range(0, 2 * (INTERVALS_MAX + 2), 2):
+        window.accept(seq, 1)
+    assert len(window.missing) == INTERVALS_MAX
+    assert window.accept(1, 1)[0] is Seen.UNCERTAIN
+    assert window.accept(window.floor + 1, 1)[0] is not Seen.UNCERTAIN
+
+
+def test_counting_anew_without_a_new_session_is_uncertain_not_dropped() -> None:
+    window = Window()
+    for seq in range(5):
+        window.accept(seq, 1000 + seq)
+    assert window.accept(0, 9000)[0] is Seen.UNCERTAIN
+    assert window.accept(0, 1000)[0] is Seen.DUPLICATE
+
+
+def test_the_agents_own_numbers_only_rise_and_know_no_gaps() -> None:
+    window = Window(gapless=False)
+    assert window.accept(17, 1) == (Seen.NEW, 0)
+    assert window.accept(90, 2) == (Seen.NEW, 0)
+    assert window.accept(17, 1) == (Seen.DUPLICATE, 0)
+    assert window.accept(50, 9) == (Seen.DUPLICATE, 0)
+
+
+def test_a_window_survives_the_document() -> None:
+    window = Window()
+    for seq in (0, 4, 9, 6):
+        window.accept(seq, seq)
+    assert Window.from_list(window.to_list()) == window
