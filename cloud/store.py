@@ -9,7 +9,7 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import DeleteOne, MongoClient, UpdateOne
 from pymongo.errors import BulkWriteError, ConnectionFailure, ExecutionTimeout, WriteConcernError
 from pymongo.write_concern import WriteConcern
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
 from cloud import twin as twins
 from cloud.twin import Twin
@@ -102,7 +102,7 @@ class Store:
         """Run `operation`, again and again while the database cannot be reached."""
         retrying = Retrying(
             retry=retry_if_exception_type(_AWAY),
-            wait=wait_exponential_jitter(initial=0.1, max=5),
+            wait=wait_random_exponential(multiplier=0.2, max=5),
             before_sleep=self._on_wait,
         )
         return retrying(operation)
