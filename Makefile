@@ -1,0 +1,63 @@
+# Everything here sets itself up: Python 3.11 or newer and make are enough.
+# make demo DURATION=60 VEHICLES=200 STATIONS=20 SEED=1 SPEEDUP=60 KAFKA=tansu
+
+DURATION ?= 60
+VEHICLES ?= 200
+STATIONS ?= 20
+SEED ?= 1
+SPEEDUP ?= 60
+KAFKA ?= tansu
+PYTEST ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+CODE := wire runtime edge cloud simulator local tests
+# the first of these that is Python 3.11 or newer
+PYTHON = $(shell for python in python3.11 python3 python3.12 python3.13 python3.14; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test test-kafka lint format clean
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(VENV)/.dev ## the virtual environment with all that development needs
+
+demo: $(VENV)/.local ## the whole system on this machine, with a simulated fleet, verified at the end
+	@exec $(BIN)/fleetfold-local demo --duration $(DURATION) --vehicles $(VEHICLES) --stations $(STATIONS) \
+		--seed $(SEED) --speedup $(SPEEDUP) --kafka $(KAFKA)
+
+test: $(VENV)/.dev ## unit, property and integration tests, on real brokers
+	$(BIN)/pytest tests/unit tests/property tests/integration $(PYTEST)
+
+test-kafka: $(VENV)/.dev ## the integration tests on Apache Kafka (needs java and mvn)
+	FLEETFOLD_TEST_KAFKA=apache $(BIN)/pytest tests/integration $(PYTEST)
+
+lint: $(VENV)/.dev ## ruff and mypy
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## let ruff put the code in form
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "fleetfold needs Python 3.11 or newer: none of python3.11, python3 is" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp stands for a finished installation, so that an interrupted one is done again.
+$(VENV)/.local: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@test -e $(VENV)/.dev -a $(VENV)/.dev -nt pyproject.toml -a $(VENV)/.dev -nt constraints.txt || { \
+		echo "installing fleetfold into $(VENV)" && $(BIN)/pip install --quiet --disable-pip-version-check \
+		-c constraints.txt -e '.[local]'; }
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
