@@ -16,6 +16,7 @@ SCHEMA_VERSION: Final = 1
 
 _LATITUDE: Final = catalogue.BY_PATH["Vehicle.CurrentLocation.Latitude"].number
 _LONGITUDE: Final = catalogue.BY_PATH["Vehicle.CurrentLocation.Longitude"].number
+_STEPS: Final = {signal.number: tuple(signal.path.split(".")) for signal in catalogue.SIGNALS}
 _RANK: Final = {"watch": 1, "service": 2, "critical": 3}
 COUNTERS: Final = ("frames", "events", "samples", "gaps", "duplicates", "late", "uncertain", "rejected")
 
@@ -144,7 +145,7 @@ def from_document(document: Mapping[str, Any]) -> Twin:
 def _tree(signals: Mapping[int, tuple[Value, int]]) -> dict[str, Any]:
     root: dict[str, Any] = {}
     for number, (value, ts_ms) in signals.items():
-        *branches, leaf = catalogue.BY_NUMBER[number].path.split(".")
+        *branches, leaf = _STEPS[number]
         node = root
         for branch in branches:
             node = node.setdefault(branch, {})
