@@ -22,7 +22,7 @@ SessionId = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0
 AssetId = Annotated[str, Meta(pattern=rf"^{topics.ASSET_ID.pattern}\Z")]
 CustomerId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")]
 Integer = Annotated[int, Meta(ge=-limits.SEQUENCE_MAX, le=limits.SEQUENCE_MAX)]
-Name = Annotated[str, Meta(min_length=1, max_length=limits.NAME_CHARS_MAX, pattern=r"^[^\x00$]")]
+Name = Annotated[str, Meta(min_length=1, max_length=limits.NAME_CHARS_MAX, pattern=r"^[^\x00$][^\x00]*\Z")]
 """Key of a map. It becomes a field name in MongoDB, which takes no NUL and no `$` in front."""
 Dtc = Annotated[str, Meta(pattern=r"^[PCBU][0-3][0-9A-F]{3}(-[0-9A-F]{2})?\Z")]
 Scalar = bool | Integer | float | Annotated[str, Meta(max_length=limits.TEXT_CHARS_MAX)]
@@ -44,7 +44,7 @@ class Frame(Struct, frozen=True, omit_defaults=True):
     signals: Annotated[dict[str | int, Any], _SMALL_MAP]
     session: SessionId | None = None
     seq: Sequence | None = None
-    dt: Annotated[list[int], Meta(min_length=1, max_length=limits.SAMPLES_PER_FRAME_MAX)] | None = None
+    dt: Annotated[list[Integer], Meta(min_length=1, max_length=limits.SAMPLES_PER_FRAME_MAX)] | None = None
 
 
 class ConnectionState(Struct, frozen=True, omit_defaults=True):
@@ -247,24 +247,18 @@ def shaped(value: object, shape: type[T]) -> T | Malformed:
     except msgspec.ValidationError as error:
         at_time = str(error).endswith("`$.ts`")
         return Malformed(Reason.BAD_TIME if at_time else Reason.WRONG_SHAPE, str(error)[:300])
-    if shape is not Frame:  # a frame's values are judged one by one
-        fault = _unstorable(value)
-        if fault is not None:
-            return Malformed(Reason.WRONG_SHAPE, fault)
+    if shape is not Frame and _has_non_finite(value):  # a frame's values are judged one by one
+        return Malformed(Reason.WRONG_SHAPE, "a number is NaN or infinite")
     return message
 
 
-def _unstorable(value: object) -> str | None:
-    """What no reader of ours could keep: NaN, infinities, integers over 64 bits, NUL in a name."""
+def _has_non_finite(value: object) -> bool:
+    """What the types above cannot say; integers and names they bound to what a database keeps."""
     if isinstance(value, float):
-        return None if math.isfinite(value) else "a number is NaN or infinite"
-    if isinstance(value, int):
-        return None if -(2**63) <= value < 2**63 else "an integer has more than 64 bits"
+        return not math.isfinite(value)
     if isinstance(value, dict):
-        if any(isinstance(name, str) and "\0" in name for name in value):
-            return "a name contains NUL"
-        return next(filter(None, map(_unstorable, value.values())), None)
-    return next(filter(None, map(_unstorable, value)), None) if isinstance(value, list) else None
+        return any(map(_has_non_finite, value.values()))
+    return isinstance(value, list) and any(map(_has_non_finite, value))
 
 
 def plain(message: Struct) -> dict[str, Any]:

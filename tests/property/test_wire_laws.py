@@ -1,0 +1,228 @@
+"""Laws of the contract: nothing raises, what is written is read, the schemas say what the code does."""
+
+import copy
+import json
+import math
+import re
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wire import batches, codec, frames, records, schemas, topics, vin
+from wire.malformed import Malformed, Reason
+from wire.messages import AnyEvent, Batch, Frame, plain, shaped
+
+MESSAGES = [name for name in schemas.TYPES if not name.endswith("_headers")]
+
+texts = st.text(st.characters(codec="utf-8"), max_size=12)
+# integral fractions are left out: JSON Schema takes 1.0 for an integer, and the contract does not
+fractions = st.floats(allow_nan=False, allow_infinity=False).filter(lambda number: not number.is_integer())
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | texts | st.binary(max_size=12),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts | st.integers(0, 300), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def of_type(kind: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
+    """Values that a type of the contract allows, as JSON has them."""
+    match kind:
+        case msgspec.inspect.StructType():
+            return of_struct(kind)
+        case msgspec.inspect.UnionType():
+            return st.one_of([of_type(choice) for choice in kind.types])
+        case msgspec.inspect.LiteralType():
+            return st.sampled_from(kind.values)
+        case msgspec.inspect.EnumType():
+            return st.sampled_from([choice.value for choice in kind.cls])
+        case msgspec.inspect.IntType():
+            return st.integers(kind.ge if kind.ge is not None else -(2**70), kind.le if kind.le is not None else 2**70)
+        case msgspec.inspect.FloatType():
+            return fractions.map(abs) if kind.ge is not None or kind.gt is not None else fractions
+        case msgspec.inspect.StrType():
+            pattern = kind.pattern and kind.pattern.replace(r"\Z", "")
+            matching = st.from_regex(re.compile(pattern), fullmatch=True) if pattern else texts
+            return matching.filter(lambda text: (kind.min_length or 0) <= len(text) <= (kind.max_length or 10_000))
+        case msgspec.inspect.DictType():
+            keys = of_type(kind.key_type).map(str)  # JSON has no other keys
+            return st.dictionaries(keys, of_type(kind.value_type), max_size=3)
+        case msgspec.inspect.ListType():
+            return st.lists(of_type(kind.item_type), min_size=kind.min_length or 0, max_size=4)
+        case msgspec.inspect.BytesType():
+            return st.just("AP8=")
+        case msgspec.inspect.BoolType():
+            return st.booleans()
+        case msgspec.inspect.NoneType():
+            return st.none()
+        case msgspec.inspect.AnyType():
+            return st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | fractions | texts
+        case msgspec.inspect.Metadata():
+            return of_type(kind.type)
+    raise NotImplementedError(kind)
+
+
+def of_struct(kind: msgspec.inspect.StructType) -> st.SearchStrategy[dict[str, Any]]:
+    due = {field.encode_name: of_type(field.type) for field in kind.fields if field.required}
+    free = {field.encode_name: of_type(field.type) for field in kind.fields if not field.required}
+    if kind.tag_field is not None:
+        due[kind.tag_field] = st.just(kind.tag)
+    return st.fixed_dictionaries(due, optional=free)
+
+
+GOOD = {name: of_type(msgspec.inspect.type_info(schemas.TYPES[name])) for name in MESSAGES}
+
+
+@st.composite
+def changed(draw: st.DrawFn, name: str) -> Any:
+    """A good message with one place in it replaced, removed or added."""
+    message = copy.deepcopy(draw(GOOD[name]))
+    place = message
+    while True:
+        inner = [key for key, value in place.items() if isinstance(value, dict) and value]
+        if not inner or draw(st.booleans()):
+            break
+        place = place[draw(st.sampled_from(inner))]
+    strange = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | fractions | texts | st.just([]) | st.just({})
+    key = draw(st.sampled_from(sorted(place)) | texts)
+    if key in place and draw(st.booleans()):
+        del place[key]
+    else:
+        place[key] = draw(strange)
+    return message
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=500)
+def test_no_bytes_raise(raw):
+    for read in (codec.decode, frames.decode, batches.decode, lambda raw: records.DeadLetter.read(raw, [])):
+        read(raw)
+    for shape in schemas.TYPES.values():
+        assert isinstance(shaped(codec.decode(raw), shape), Malformed)
+
+
+@given(st.dictionaries(texts | st.integers() | st.binary(max_size=3) | st.none(), anything, max_size=5))
+@settings(max_examples=300)
+def test_no_map_raises(value):
+    try:
+        raw = codec.to_msgpack(value)
+    except OverflowError:  # an integer that msgpack has not
+        return
+    for name in MESSAGES:
+        shaped(codec.decode(raw), schemas.TYPES[name])
+    frame = frames.decode(raw)
+    if isinstance(frame, Frame):
+        frames.read(frame, frame.ts)
+
+
+@given(st.dictionaries(st.sampled_from(["Vehicle.Speed", "1", 1, "57", 63, "no such"]), anything), st.data())
+@settings(max_examples=300)
+def test_no_value_of_a_signal_raises(signals, data):
+    dt = data.draw(st.none() | st.lists(st.integers(-1_000, 1_000), min_size=1, max_size=4))
+    frame = frames.decode(codec.to_msgpack({"v": 1, "ts": 1_700_000_000_000, "signals": signals, "dt": dt}))
+    if isinstance(frame, Malformed):
+        assert frame.reason is Reason.WRONG_SHAPE  # nested too deep
+        return
+    reading = frames.read(frame, frame.ts)
+    assert isinstance(reading, frames.Reading)
+    for sample in reading.samples:
+        for value in sample.values.values():
+            assert value is not None
+            assert not isinstance(value, float) or math.isfinite(value)
+
+
+@given(st.dictionaries(texts, anything, max_size=5))
+def test_msgpack_round_trip(value):
+    decoded = codec.decode(codec.to_msgpack(value))
+    assert isinstance(decoded, Malformed) or repr(decoded) == repr(value)  # repr: NaN differs from itself
+
+
+@pytest.mark.parametrize("encode", [codec.to_msgpack, codec.to_json])
+@pytest.mark.parametrize("name", MESSAGES)
+@given(data=st.data())
+@settings(max_examples=30)
+def test_every_message_round_trips(name, encode, data):
+    message = shaped(data.draw(GOOD[name]), schemas.TYPES[name])
+    assert isinstance(message, msgspec.Struct), message
+    assert shaped(codec.decode(encode(plain(message)), 2**20), schemas.TYPES[name]) == message
+
+
+@given(of_type(msgspec.inspect.type_info(Batch)), st.lists(st.binary(max_size=50), min_size=1, max_size=5))
+def test_the_bytes_in_a_batch_are_those_of_the_device(fields, payloads):
+    many = {"payloads": payloads, "sequence_offsets": [0] * len(payloads), "received_ms": [0] * len(payloads)}
+    batch = shaped({**fields, **many}, Batch)
+    assert isinstance(batch, Batch)
+    assert batches.decode(batches.encode(batch)) == batch
+
+
+@given(st.text(), st.text(), st.binary(max_size=50), st.integers(0, 4_102_444_799_999), st.sampled_from(list(Reason)))
+def test_dead_letters_round_trip(detail, origin, raw, time_ms, reason):
+    letter = records.DeadLetter.of(raw, Malformed(reason, detail), origin, time_ms)
+    read = records.DeadLetter.read(letter.value, letter.headers())
+    replaced = {name: getattr(letter, name).encode("utf-8", "replace").decode() for name in ("detail", "origin")}
+    assert read == letter._replace(**replaced)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["dlq_reason", "dlq_time_ms", "dlq_size", "ce_subject"]), st.binary())))
+def test_no_headers_raise(headers):
+    letter = records.DeadLetter.read(None, headers)
+    records.iso_time(letter.time_ms)
+
+
+@given(st.text(max_size=40) | st.from_regex(r"\A(dt|state)/fleet/(vehicle|station|x)/[a-zA-Z0-9#-]{0,5}/\w{0,10}\Z"))
+def test_a_topic_is_refused_or_is_what_we_would_write(topic):
+    address = topics.parse_mqtt_topic(topic)
+    assert isinstance(address, Malformed) or topics.mqtt_topic(*address) == topic
+
+
+@given(st.from_regex(r"\A[0-9A-HJ-NPR-Z]{13}[0-9]{4}\Z"), st.integers(0, 16), st.sampled_from("0123456789ABCXYZ"))
+def test_exactly_one_check_digit_is_right(number, position, character):
+    right = number[:8] + vin.check_digit(number) + number[9:]
+    assert vin.fault(right) is None
+    wrong = right[:position] + character + right[position + 1 :]
+    if wrong != right and position == 8:
+        assert vin.fault(wrong) is not None
+
+
+@given(st.text())
+def test_no_text_raises_as_a_vin(text):
+    vin.fault(text)
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+@given(data=st.data())
+@settings(max_examples=150)
+def test_wire_and_schema_refuse_the_same(name, data):
+    """But for what a schema cannot say: whether base64 is base64, and an integer beyond 2^53 where any number may
+    stand."""
+    message = data.draw(changed(name))
+    value = json.loads(json.dumps(message))
+    shape = schemas.TYPES[name]
+    read = shaped(value, AnyEvent if name.endswith("_event") else shape)  # as the services read events
+    accepted = isinstance(read, shape) if isinstance(shape, type) else not isinstance(read, Malformed)
+    if not accepted and (name == "batch" or holds_huge_integer(value)):
+        return
+    faults = [fault.message for fault in VALIDATORS[name].iter_errors(value)]
+    assert accepted == (not faults), faults
+
+
+def holds_huge_integer(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(holds_huge_integer(item) for item in value.values())
+    return type(value) is int and abs(value) >= 2**53
+
+
+def ecma_pattern(_validator: Any, pattern: str, text: Any, _schema: Any) -> Any:
+    """`$` is the end of the text in ECMA-262, as JSON Schema has it; in Python also what is before a last line end."""
+    exact = pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern
+    if isinstance(text, str) and re.search(exact, text) is None:
+        yield jsonschema.ValidationError(f"{text!r} does not match {pattern}")
+
+
+VALIDATORS = {
+    name: jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": ecma_pattern})(schemas.schema(name))
+    for name in MESSAGES
+}

@@ -1,0 +1,51 @@
+"""The check digit of vehicle identification numbers, by published examples."""
+
+import pytest
+
+from wire import vin
+
+EXAMPLES = [
+    pytest.param("1M8GDM9AXKP042788", id="the worked example of 49 CFR 565"),
+    pytest.param("11111111111111111", id="the classic test number"),
+    pytest.param("5GZCZ43D13S812715", id="a check digit that is a number"),
+]
+
+
+@pytest.mark.parametrize("known_good", EXAMPLES)
+def test_published_numbers_pass(known_good):
+    assert vin.fault(known_good) is None
+
+
+@pytest.mark.parametrize("known_good", EXAMPLES)
+def test_any_other_check_digit_fails(known_good):
+    for digit in "0123456789X":
+        changed = known_good[:8] + digit + known_good[9:]
+        assert (vin.fault(changed) is None) == (digit == known_good[8])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "",
+        "1M8GDM9AXKP04278",
+        "1M8GDM9AXKP0427889",
+        "1m8gdm9axkp042788",
+        "IM8GDM9AXKP042788",
+        "OM8GDM9AXKP042788",
+        "QM8GDM9AXKP042788",
+        "1M8GDM9AXKP04278A",
+        "1M8GDM9AXKP042788\n",
+        "１M8GDM9AXKP042788",
+        "1M8GDM9AXKP04278\0",
+    ],
+)
+def test_what_has_not_the_shape_of_a_number_fails(wrong):
+    assert "17 characters" in (vin.fault(wrong) or "")
+
+
+def test_the_fault_does_not_repeat_the_number():
+    """A VIN is personal data, and faults are logged."""
+    fault = vin.fault("1M8GDM9A1KP042788")
+    assert fault is not None
+    assert "KP042788" not in fault
+    assert "1M8GDM9A" not in fault
