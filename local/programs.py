@@ -1,0 +1,65 @@
+"""Runs fleetfold's programs as children of one run: services that must stay up, commands that must end well."""
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from local import services, waiting
+from local.processes import Child, Processes
+
+COMMAND_LIMIT_S: Final = 60.0
+
+
+class FailedError(Exception):
+    """A program ended wrongly or not in time; the message is for people and has the end of its log."""
+
+
+class Programs:
+    """Logs go to one file a program in `directory`; `environment` is given to all."""
+
+    def __init__(
+        self, owner: Processes, directory: Path, environment: Mapping[str, str], stop: threading.Event
+    ) -> None:
+        self._owner, self._directory = owner, directory
+        self._environment, self._stop = environment, stop
+        self._up: list[Child] = []
+
+    def start(self, program: services.Program) -> Child:
+        """Start and return at once."""
+        log = self._directory / f"{program.name}.log"
+        return self._owner.start(program.name, program.command, log, self._environment)
+
+    def keep_up(self, program: services.Program) -> None:
+        """Start a service; from now on `check` fails when it ends."""
+        self._up.append(self.start(program))
+
+    def check(self) -> None:
+        """Raises FailedError when a service has ended."""
+        for child in self._up:
+            if child.exit_code is not None:
+                raise FailedError(f"{child.name} ended with exit code {child.exit_code}:\n{child.last_lines()}")
+
+    def run(self, program: services.Program, limit_s: float = COMMAND_LIMIT_S) -> tuple[int, str]:
+        """Run to the end: exit code and output. Raises FailedError when it takes longer, InterruptedByUserError."""
+        child = self.start(program)
+        if not waiting.until(lambda: child.exit_code is not None, limit_s, self._stop):
+            child.kill()
+            raise FailedError(f"`{program.typed}` did not end in {limit_s:g} s:\n{child.last_lines()}")
+        assert child.exit_code is not None
+        return child.exit_code, child.log_file.read_text(errors="replace")
+
+    def must(self, program: services.Program, limit_s: float = COMMAND_LIMIT_S) -> str:
+        """Run to the end and return the output. Raises FailedError on any exit code but 0."""
+        code, output = self.run(program, limit_s)
+        if code != 0:
+            raise FailedError(f"`{program.typed}` ended with exit code {code}:\n{output.strip()[-2_000:]}")
+        return output
+
+    def finish(self, child: Child, limit_s: float) -> None:
+        """Wait for a child that ends by itself. Raises FailedError when it ended wrongly or has to be stopped."""
+        if not waiting.until(lambda: child.exit_code is not None, limit_s, self._stop):
+            child.stop()
+            raise FailedError(f"{child.name} did not end in {limit_s:g} s:\n{child.last_lines()}")
+        if child.exit_code != 0:
+            raise FailedError(f"{child.name} ended with exit code {child.exit_code}:\n{child.last_lines()}")

@@ -1,0 +1,108 @@
+"""The command lines and environments of fleetfold's own programs."""
+
+import shlex
+import sysconfig
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from local.servers.base import ServerError
+
+EDGE: Final = "fleetfold-edge"
+CLOUD: Final = "fleetfold-cloud"
+SIMULATOR: Final = "fleetfold-sim"
+
+
+class Program(NamedTuple):
+    """A process to start: its name in messages and logs, and the words of its command line."""
+
+    name: str
+    words: Sequence[str]
+
+    @property
+    def typed(self) -> str:
+        """As a person would type it."""
+        return shlex.join(self.words)
+
+    @property
+    def command(self) -> list[str]:
+        """The same with the console script of this very installation. Raises ServerError when it is not there."""
+        script = Path(sysconfig.get_path("scripts")) / self.words[0]
+        if not script.exists():
+            raise ServerError(f"{script} is not there: install fleetfold with the extra `local`")
+        return [str(script), *self.words[1:]]
+
+
+class Fleet(NamedTuple):
+    """What is simulated."""
+
+    vehicles: int
+    stations: int
+    seed: int
+    speedup: float
+
+
+class Recording(NamedTuple):
+    """Recorded data that is replayed beside the simulated fleet."""
+
+    file: Path
+    mapping: str
+
+
+RECORDINGS: Final = (
+    Recording(Path("carobd") / "telemetry.csv.gz", "carobd"),
+    Recording(Path("acn_caltech") / "sessions.csv.gz", "acn"),
+)
+
+
+def recordings(directory: Path | None) -> list[Recording]:
+    """Those of the known recordings that lie in `directory`."""
+    if directory is None:
+        return []
+    found = [Recording(directory / known.file, known.mapping) for known in RECORDINGS]
+    return [recording for recording in found if recording.file.is_file()]
+
+
+def environment(
+    endpoints: Mapping[str, str], spool: Path, edge_port: int, cloud_port: int, own: Mapping[str, str]
+) -> dict[str, str]:
+    """What every program of the run is told; `own` is added."""
+    return {
+        **endpoints,
+        "FLEETFOLD_EDGE__SPOOL__DIRECTORY": str(spool),
+        "FLEETFOLD_EDGE__HTTP__PORT": str(edge_port),
+        "FLEETFOLD_CLOUD__HTTP__PORT": str(cloud_port),
+        "FLEETFOLD_CLOUD__FOLD__CENSUS_INTERVAL_S": "1",
+        **own,
+    }
+
+
+CREATE_TOPICS: Final = Program("topics", (CLOUD, "topics", "create"))
+FOLD: Final = Program("fold", (CLOUD, "fold"))
+AGENT: Final = Program("edge", (EDGE, "run"))
+
+
+def people(fleet: Fleet, truth: Path) -> Program:
+    """Customers, ownership and delivery; ends by itself."""
+    size = ("--vehicles", str(fleet.vehicles), "--stations", str(fleet.stations), "--seed", str(fleet.seed))
+    return Program("people", (SIMULATOR, "people", *size, "--truth", str(truth)))
+
+
+def drive(fleet: Fleet, duration_s: int, truth: Path) -> Program:
+    """The simulated fleet; ends by itself unless `duration_s` is 0."""
+    size = ("--vehicles", str(fleet.vehicles), "--stations", str(fleet.stations), "--seed", str(fleet.seed))
+    pace = ("--speedup", f"{fleet.speedup:g}", "--duration-s", str(duration_s))
+    return Program("fleet", (SIMULATOR, "run", *size, *pace, "--truth", str(truth)))
+
+
+def replay(recording: Recording, speedup: float, duration_s: int, truth: Path) -> Program:
+    """One recording; ends by itself."""
+    pace = ("--speedup", f"{speedup:g}", "--duration-s", str(duration_s))
+    where = ("--mapping", recording.mapping, "--truth", str(truth))
+    return Program(f"replay-{recording.mapping}", (SIMULATOR, "replay", str(recording.file), *where, *pace))
+
+
+def verify(truths: Sequence[Path]) -> Program:
+    """Compare the twins with what was sent."""
+    named = [word for truth in truths for word in ("--truth", str(truth))]
+    return Program("verify", (SIMULATOR, "verify", *named))
