@@ -14,7 +14,7 @@ from rich.console import Console
 from local import demo as demos
 from local import programs, services, waiting
 from local.processes import Processes
-from local.servers import named, stack
+from local.servers import mqtt, named, stack
 from local.servers.base import ServerError
 from runtime import exits, stopping
 
@@ -24,12 +24,16 @@ KafkaOption = Annotated[
     stack.KafkaKind,
     typer.Option(help="tansu: in memory, up at once. apache: Apache Kafka on the JVM (needs java and mvn)."),
 ]
+MqttOption = Annotated[
+    mqtt.Choice, typer.Option("--mqtt", help="auto: mosquitto when it is installed, else rumqttd, which is in memory.")
+]
 
 
 @app.command()
 def up(
     data: Annotated[Path | None, typer.Option(help="Keep data and logs here [a temporary directory].")] = None,
     kafka: KafkaOption = "tansu",
+    broker: MqttOption = "auto",
 ) -> None:
     """Start MQTT, Kafka and MongoDB, print how to reach them, run until Ctrl-C.
 
@@ -38,7 +42,9 @@ def up(
     directory = data or Path(tempfile.mkdtemp(prefix="fleetfold-"))
     stop, owner = _stop_event(), Processes()
     try:
-        endpoints = waiting.in_background(lambda: stack.start(owner, directory, kafka), stop, owner.stop_all)
+        endpoints = waiting.in_background(
+            lambda: stack.start(owner, directory, stack.Brokers(kafka, broker)), stop, owner.stop_all
+        )
         for name, value in endpoints.environment.items():
             typer.echo(f"export {name}='{value}'")
         stop.wait()
@@ -62,6 +68,7 @@ def demo(
     speedup: Annotated[float, typer.Option(min=0.1, max=10_000, help="Simulated seconds in a second.")] = 60,
     real: Annotated[str, typer.Option(help="Folder of recorded data; `auto`: where it usually is; `none`.")] = "auto",
     kafka: KafkaOption = "tansu",
+    broker: MqttOption = "auto",
     plain: Annotated[bool, typer.Option("--plain", help="One line every few seconds instead of a picture.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep data, logs and truth.")] = False,
     drain_limit: Annotated[int, typer.Option(min=1, help="Seconds to wait for the last message.")] = 60,
@@ -73,7 +80,7 @@ def demo(
     """
     fleet = services.Fleet(vehicles, stations, seed, speedup)
     recordings = services.recordings(_recorded_data(real))
-    plan = demos.Plan(fleet, duration, recordings, kafka, plain, float(drain_limit))
+    plan = demos.Plan(fleet, duration, recordings, stack.Brokers(kafka, broker), plain, float(drain_limit))
     directory = Path(tempfile.mkdtemp(prefix="fleetfold-demo-"))
     try:
         code = demos.run(plan, Processes(), directory, Console(), _stop_event())

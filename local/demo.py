@@ -32,7 +32,7 @@ class Plan(NamedTuple):
     fleet: services.Fleet
     duration_s: int
     recordings: Sequence[services.Recording]
-    kafka: stack.KafkaKind
+    brokers: stack.Brokers
     plain: bool
     drain_limit_s: float
 
@@ -70,7 +70,7 @@ class _Demo:
         return self._answer(run, endpoints, own, [self._truth("people"), *truths])
 
     def _start_servers(self) -> stack.Endpoints:
-        return stack.start(self._owner, self._directory, self._plan.kafka)
+        return stack.start(self._owner, self._directory, self._plan.brokers)
 
     def _programs(self, endpoints: stack.Endpoints, own: apart.Settings) -> programs.Programs:
         environment = services.environment(

@@ -36,16 +36,25 @@ def kafka_server(owner: processes.Processes, directory: Path, kind: KafkaKind) -
     return kafka.Tansu(owner, directory)
 
 
-def start(owner: processes.Processes, directory: Path, kind: KafkaKind = "tansu") -> Endpoints:
+class Brokers(NamedTuple):
+    """Which brokers to start where the environment names none."""
+
+    kafka_kind: KafkaKind = "tansu"
+    mqtt_choice: mqtt.Choice = "auto"
+
+
+def start(owner: processes.Processes, directory: Path, brokers: Brokers) -> Endpoints:
     """Start what the environment does not name, side by side.
 
     Raises ServerError when one does not come up; `owner` has then stopped the others.
     """
     pool = ThreadPoolExecutor(thread_name_prefix="start")
     try:
-        mqtt_url = pool.submit(_url, named.mqtt_url, lambda: mqtt.broker(owner, directory / "mqtt"))
+        mqtt_url = pool.submit(
+            _url, named.mqtt_url, lambda: mqtt.broker(owner, directory / "mqtt", brokers.mqtt_choice)
+        )
         bootstrap = pool.submit(
-            _url, named.kafka_bootstrap_servers, lambda: kafka_server(owner, directory / "kafka", kind)
+            _url, named.kafka_bootstrap_servers, lambda: kafka_server(owner, directory / "kafka", brokers.kafka_kind)
         )
         uri = pool.submit(_url, named.mongodb_uri, lambda: mongo.Mongod(owner, directory / "mongodb"))
         return Endpoints(mqtt_url.result(), bootstrap.result(), uri.result())

@@ -145,7 +145,7 @@ def test_all_servers_start_side_by_side_and_tell_their_addresses(
     for name in (named.MQTT_URL, named.KAFKA_BOOTSTRAP_SERVERS, named.MONGODB_URI):
         monkeypatch.delenv(name, raising=False)
     with Processes() as owner:
-        endpoints = stack.start(owner, tmp_path)
+        endpoints = stack.start(owner, tmp_path, stack.Brokers())
         for name, value in endpoints.environment.items():
             monkeypatch.setenv(name, value)
         assert (named.mqtt_url(), named.kafka_bootstrap_servers(), named.mongodb_uri()) == endpoints
@@ -157,7 +157,7 @@ def test_one_server_that_does_not_answer_stops_the_others(tmp_path: Path, monkey
     monkeypatch.setenv(named.MQTT_URL, f"mqtt://127.0.0.1:{ports.free_port()}")
     owner = Processes()
     with pytest.raises(named.UnreachableError):
-        stack.start(owner, tmp_path)
+        stack.start(owner, tmp_path, stack.Brokers())
     assert marked(owner.mark) == []
     with pytest.raises(ServerError, match="stopping"):
         kafka.Tansu(owner, tmp_path).start()
