@@ -19,6 +19,8 @@ REQUEST_TIMEOUT_S: Final = 5.0
 """A client that says nothing for this long is disconnected."""
 CONNECTIONS_MAX: Final = 16
 """Requests answered at the same time; further connections are closed."""
+_POLL_S: Final = 0.1
+"""Longest that `close` waits for the accepting thread."""
 
 
 class Health(NamedTuple):
@@ -92,7 +94,7 @@ class HealthServer:
 
         self._server = _Server(settings.address, settings.port, answer)
         self.port: int = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), name="health", daemon=True)
         self._thread.start()
 
     def close(self) -> None:

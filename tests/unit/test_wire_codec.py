@@ -70,7 +70,7 @@ def test_a_list_may_hold_as_many_items_as_the_longest_message_needs_and_no_more(
 
 def test_declared_lists_do_not_reserve_memory_beyond_the_message():
     """Each header may claim as many items as the message has bytes; 1,000 nested ones would claim 16 GB."""
-    raw = b"\xdd\x00\x18\x00\x00" * 1_000 + bytes(1_500_000)
+    raw = b"\xdd\x00\x16\x00\x00" * 1_000 + bytes(1_500_000)
     decoded = codec.decode(raw, bytes_max=2_000_000)
     assert isinstance(decoded, Malformed)
     assert "array" in decoded.detail
