@@ -2,8 +2,9 @@
 
 import itertools
 import json
+import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgpack
@@ -91,18 +92,27 @@ class World:
         return list(self.store.database[collection].find(sort=[("_id", 1)]))
 
 
+@pytest.fixture(scope="module")
+def module_database(mongodb_uri: str) -> Iterator[str]:
+    """One database for these tests: building its indexes takes longer than most of them."""
+    name = f"test_fold_{secrets.token_hex(4)}"
+    yield name
+    with MongoClient[dict[str, Any]](mongodb_uri) as client:
+        client.drop_database(name)
+
+
 @pytest.fixture
-def world(mongodb_uri: str, mongo_database: str) -> Iterator[World]:
-    made = World(mongodb_uri, mongo_database)
+def world(mongodb_uri: str, module_database: str) -> Iterator[World]:
+    made = World(mongodb_uri, module_database)
     yield made
+    for name in made.store.database.list_collection_names():
+        made.store.database[name].delete_many({})
     made.client.close()
 
 
 def hot(count: int = 6, start: int = 0) -> list[bytes]:
     """Frames of an overheating engine, a minute apart."""
-    return [
-        frame(NOW_MS + seq * 60_000, {SPEED: seq, COOLANT: 113.0}, "s", seq) for seq in range(start, start + count)
-    ]
+    return [frame(NOW_MS + seq * 60_000, {SPEED: seq, COOLANT: 113.0}, "s", seq) for seq in range(start, start + count)]
 
 
 def fact(topic: str, key: str, value: dict[str, Any] | None, offset: int) -> Record:
@@ -138,7 +148,7 @@ def test_a_late_will_of_an_older_session_changes_nothing(world: World) -> None:
     assert world.twin()["connection"]["online"] is True
 
 
-class Crash(Exception):
+class KilledError(Exception):
     """The process dies here."""
 
 
@@ -152,10 +162,10 @@ class Fragile(Store):
     def _bulk(self, collection: str, writes: Any) -> Any:
         self._left -= 1
         if self._left == 0 and not self._after:
-            raise Crash
+            raise KilledError
         written = super()._bulk(collection, writes)
         if self._left == 0:
-            raise Crash
+            raise KilledError
         return written
 
 
@@ -178,7 +188,7 @@ def test_a_crash_at_any_write_leaves_the_same_documents(world: World, at: int, a
     fragile = world.worker(records, at=Fragile(world, at, after))
     try:
         fragile.turn()
-    except Crash:
+    except KilledError:
         world.fold(records)
     else:
         assert at > 4, "the crash point was never reached"
@@ -245,8 +255,21 @@ def test_a_device_without_sequence_is_counted_by_the_agents_numbers(world: World
 
 
 PROFILE = {"customer_id": "c1", "display_name": "Ada Lovelace", "updated_ms": NOW_MS - 5000}
-ROLE = {"role_id": "r1", "asset_id": "a", "customer_id": "c1", "role": "owner", "from_ms": NOW_MS - 9000, "recorded_ms": NOW_MS}
-BUILT = {"asset_id": "a", "kind": "vehicle", "step": "built", "ts": NOW_MS - 99_000, "attributes": {"vin": VIN, "model": "Wren"}}
+ROLE = {
+    "role_id": "r1",
+    "asset_id": "a",
+    "customer_id": "c1",
+    "role": "owner",
+    "from_ms": NOW_MS - 9000,
+    "recorded_ms": NOW_MS,
+}
+BUILT = {
+    "asset_id": "a",
+    "kind": "vehicle",
+    "step": "built",
+    "ts": NOW_MS - 99_000,
+    "attributes": {"vin": VIN, "model": "Wren"},
+}
 
 
 def facts() -> dict[str, Record]:
@@ -377,15 +400,7 @@ def test_poison_is_buried_with_its_bytes_and_the_next_message_is_folded(world: W
     assert twin["counters"]["rejected"] == len(POISON)
 
 
-def until(condition: Callable[[], bool], limit_s: float = 40.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "timed out"
-
-
-def test_records_on_kafka_become_twins_and_dead_letters_can_be_read_back(
-    world: World, fresh_kafka: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_records_on_kafka_become_twins_and_dead_letters_can_be_read_back(world: World, fresh_kafka: str) -> None:
     """End to end on brokers: topics created, records folded, offsets committed, a second worker goes on from there."""
     settings = ConsumerSettings(bootstrap_servers=fresh_kafka)
     results = topics_admin.create(settings, TopicSettings(partitions=3))
@@ -416,7 +431,7 @@ def test_records_on_kafka_become_twins_and_dead_letters_can_be_read_back(
     assert (buried.letter.value, buried.letter.reason) == (b"not a batch", "not_decodable")
 
 
-def test_nothing_is_lost_while_the_database_is_away(world: World, mongodb_uri: str) -> None:
+def test_nothing_is_lost_while_the_database_is_away(world: World) -> None:
     """A write that cannot reach the server waits, keeps its place in the group, and is done when it is back."""
     waits: list[int] = []
     dead: MongoClient[dict[str, Any]] = MongoClient("mongodb://127.0.0.1:1", serverSelectionTimeoutMS=50)
