@@ -80,7 +80,7 @@ class Child:
         """The end of its log, for error messages."""
         try:
             with self.log_file.open("rb") as log:
-                log.seek(max(0, self.log_file.stat().st_size - 16_384))
+                log.seek(max(0, self.log_file.stat().st_size - 131_072))
                 lines = log.read().decode(errors="replace").splitlines()
         except OSError as error:
             return f"(no log: {error.strerror})"

@@ -1,5 +1,6 @@
 """What every server does: write its configuration, start, answer, stop, die on request, start again."""
 
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -7,10 +8,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Final, Self
 
+import psutil
+
 from local import ports, processes
 
 _POLL_S: Final = 0.05
 _ATTEMPTS: Final = 3
+_LOG_LINES_MAX: Final = 500
+_IN_USE: Final = re.compile("address (already )?in use", re.IGNORECASE)
 
 
 class ServerError(Exception):
@@ -80,7 +85,8 @@ class Server(ABC):
                 self._port_is_fixed = True
                 return self
             # The port was free when we looked; another process may have been faster.
-            if self._port_is_fixed or attempt == _ATTEMPTS or "in use" not in self._child.last_lines().lower():
+            in_use = _IN_USE.search(self._child.last_lines(_LOG_LINES_MAX))
+            if self._port_is_fixed or attempt == _ATTEMPTS or in_use is None:
                 break
             self.port = ports.free_port()
         assert self._child is not None
@@ -95,16 +101,30 @@ class Server(ABC):
     def _wait(self) -> bool:
         deadline = time.monotonic() + self.start_limit_s
         while self.running and time.monotonic() < deadline:
-            if self.answers():
-                return self.running  # else the answer came from another process on this port
+            if self._listens() and self.answers():
+                return True
             time.sleep(_POLL_S)
         return False
+
+    def _listens(self) -> bool:
+        """Whether it is our process that has the port: on a taken one, another server would answer for it."""
+        try:
+            connections = psutil.Process(self.pid).net_connections("tcp")
+        except psutil.Error:
+            return False
+        return any(
+            connection.status == psutil.CONN_LISTEN and connection.laddr.port == self.port for connection in connections
+        )
 
     def _failure(self, child: processes.Child) -> str:
         code = child.exit_code
         how = f"does not answer after {self.start_limit_s:g} s" if code is None else f"ended with exit code {code}"
         child.kill()
-        return f"{self.name} {how}; the end of {child.log_file}:\n{child.last_lines()}"
+        return f"{self.name} {how}; the end of {child.log_file}:\n{self._telling(child)}"
+
+    def _telling(self, child: processes.Child) -> str:
+        """The lines of its log that say why it failed."""
+        return child.last_lines()
 
     def stop(self) -> None:
         """Stop it in order (SIGTERM), by force when it takes longer than `stop_grace_s`."""

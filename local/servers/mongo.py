@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 import pymongo
 from pymongo.errors import OperationFailure, PyMongoError
 
-from local import ports
+from local import ports, processes
 from local.servers.base import Server, ServerError
 
 _REPLICA_SET: Final = "rs0"
@@ -63,6 +63,11 @@ class Mongod(Server):
             except PyMongoError:
                 return False
         return False
+
+    def _telling(self, child: processes.Child) -> str:
+        """Its errors: the last lines only tell how it shuts down."""
+        lines = child.last_lines(500).splitlines()
+        return "\n".join(line for line in lines if '"s":"E"' in line or '"s":"F"' in line) or child.last_lines()
 
     def _initiate(self, client: "pymongo.MongoClient[dict[str, Any]]") -> None:
         members = [{"_id": 0, "host": f"{ports.HOST}:{self.port}"}]

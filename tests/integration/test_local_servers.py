@@ -70,10 +70,23 @@ def test_a_server_whose_port_is_taken_moves_to_another(processes: Processes, tmp
         assert server.answers()
 
 
-def test_a_server_that_does_not_come_up_says_why_with_its_last_lines(processes: Processes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", SERVERS)
+def test_another_server_on_the_port_is_not_taken_for_our_own(make: Make, processes: Processes, tmp_path: Path) -> None:
+    with make(processes, tmp_path / "first") as first:
+        second = make(processes, tmp_path / "second")
+        second.port = first.port
+        second.start()
+        assert second.port != first.port
+        assert second.pid != first.pid
+        assert first.answers()
+        second.stop()
+
+
+@pytest.mark.parametrize("make", SERVERS)
+def test_a_server_that_does_not_come_up_says_why(make: type[Server], processes: Processes, tmp_path: Path) -> None:
     taken = socket.create_server(("127.0.0.1", 0))
-    with taken, pytest.raises(ServerError, match=r"(?s)tansu ended with exit code.*in use"):
-        kafka.Tansu(processes, tmp_path, port=taken.getsockname()[1]).start()
+    with taken, pytest.raises(ServerError, match=rf"(?s){make.name} ended with exit code.*in use"):
+        make(processes, tmp_path, taken.getsockname()[1]).start()
 
 
 @pytest.mark.parametrize("make", SERVERS[:2])
