@@ -4,6 +4,7 @@ import io
 import json
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 
 from local import observe, ports, view, waiting
-from local.findings import Findings
+from local.findings import Findings, FindingsReader
 from local.observe import Sent, Snapshot
 from local.view import HOPS, LiveView, PlainView, Rates
 from local.watch import Watch
@@ -22,8 +23,11 @@ EDGE = {"received": 100, "delivered": 100, "undelivered": 0}
 CLOUD = {"folded": 100, "lag_records": 0, "idle_ms": 5_000, "twins": 7, "oldest_twin_age_ms": 1_500}
 
 
-def snapshot(at_s: float = 0.0, acknowledged: int = 100, edge: object = EDGE, cloud: object = CLOUD) -> Snapshot:
-    return Snapshot(at_s, Sent(acknowledged, acknowledged), edge, cloud)  # type: ignore[arg-type]
+Numbers = Mapping[str, int] | None
+
+
+def snapshot(at_s: float = 0.0, acknowledged: int = 100, edge: Numbers = EDGE, cloud: Numbers = CLOUD) -> Snapshot:
+    return Snapshot(at_s, Sent(acknowledged, acknowledged), edge, cloud)
 
 
 def write(truth: Path, **values: object) -> Path:
@@ -119,7 +123,10 @@ class _Observer(observe.Observer):
         return self._snapshots.pop(0)._replace(at_s=time.monotonic())
 
 
-class _Findings:
+class _Findings(FindingsReader):
+    def __init__(self) -> None:
+        """No store."""
+
     def read(self) -> Findings:
         return Findings()
 
@@ -128,7 +135,7 @@ class _Findings:
 
 
 def watch(snapshots: list[Snapshot], stop: threading.Event) -> Watch:
-    return Watch(_Observer(snapshots), _Findings(), PlainView(Console(file=io.StringIO())), stop, lambda: None)  # type: ignore[arg-type]
+    return Watch(_Observer(snapshots), _Findings(), PlainView(Console(file=io.StringIO())), stop, lambda: None)
 
 
 def test_draining_ends_only_after_it_was_quiet_for_a_while() -> None:

@@ -41,6 +41,10 @@ def until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
+def until_up(child: Child) -> None:
+    until(lambda: "up" in child.last_lines(), f"{child.name} is not up")
+
+
 def test_output_and_environment_of_a_child_are_as_asked(tmp_path: Path) -> None:
     with Processes() as owner:
         code = "import os, sys; print(os.environ['COLOUR']); print('err', file=sys.stderr)"
@@ -64,7 +68,7 @@ time.sleep(60)
     with Processes() as owner:
         for name in "abc":
             child = python(owner, code.format(record=str(record), name=name), tmp_path, name)
-            until(lambda child=child: "up" in child.last_lines(), "not up")  # type: ignore[misc]
+            until_up(child)
     assert record.read_text() == "cba"
 
 
@@ -72,7 +76,7 @@ def test_a_child_that_ignores_sigterm_is_killed_within_the_limit(tmp_path: Path)
     owner = Processes()
     children = [python(owner, STUBBORN, tmp_path, name) for name in "ab"]
     for child in children:
-        until(lambda child=child: "up" in child.last_lines(), "not up")  # type: ignore[misc]
+        until_up(child)
     began = time.monotonic()
     owner.stop_all(limit_s=2.0)
     assert time.monotonic() - began < 2.5
