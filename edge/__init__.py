@@ -1,0 +1,1 @@
+"""The edge agent: MQTT in, a spool on disk, Kafka out."""

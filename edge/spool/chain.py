@@ -1,0 +1,98 @@
+"""The segments of one class, oldest first, and the one that is being written."""
+
+import contextlib
+from dataclasses import dataclass
+
+from edge.spool import files
+from edge.spool.disk import Disk, File
+from edge.spool.records import StorageClass
+
+
+@dataclass(slots=True)
+class Segment:
+    """One file. `size_bytes` is what of it is durable; its records end where the next segment's begin."""
+
+    name: files.SegmentName
+    first_ordinal: int
+    size_bytes: int
+
+
+class Chain:
+    """Appends blocks. After an OSError nothing has changed, and the same block may be appended again."""
+
+    def __init__(self, disk: Disk, epoch: bytes, storage_class: StorageClass, segment_bytes: int) -> None:
+        self.storage_class = storage_class
+        self.epoch = epoch
+        self.segments: list[Segment] = []
+        self.size_bytes = 0
+        """Of all segments."""
+        self.end_ordinal = 0
+        """Of the records that are durable: one behind the last."""
+        self.end_sequence = 0
+        self._disk = disk
+        self._segment_bytes = segment_bytes
+        self._file: File | None = None
+        """Of the last segment, while it is the one being written."""
+
+    def end_ordinal_of(self, index: int) -> int:
+        """One behind the last record of a segment."""
+        following = index + 1
+        return self.segments[following].first_ordinal if following < len(self.segments) else self.end_ordinal
+
+    def adopt(self, segments: list[Segment]) -> None:
+        """Take over newer segments that are on disk."""
+        self.segments += segments
+        self.size_bytes += sum(segment.size_bytes for segment in segments)
+
+    def forget_oldest(self) -> None:
+        """The oldest segment is no longer on disk. It is never the one being written."""
+        assert len(self.segments) > 1
+        self.size_bytes -= self.segments.pop(0).size_bytes
+
+    def append(self, first_sequence: int, count: int, body: bytes) -> None:
+        """Append one block; it is durable on return."""
+        assert first_sequence >= self.end_sequence, "sequences rise"
+        block = files.encode_block(self.epoch, self.storage_class, first_sequence, self.end_ordinal, count, body)
+        try:
+            if self._file is None or self.segments[-1].size_bytes + len(block) > self._segment_bytes:
+                self._start_segment(first_sequence, block)
+            else:
+                self._file.append(block)
+                self._file.sync()
+                self.segments[-1].size_bytes += len(block)
+                self.size_bytes += len(block)
+        except OSError:
+            self._abandon()
+            raise
+        self.end_ordinal += count
+        self.end_sequence = first_sequence + count
+
+    def _start_segment(self, first_sequence: int, block: bytes) -> None:
+        name = files.SegmentName(self.storage_class, first_sequence)
+        self.close()
+        file = self._disk.create(str(name))
+        try:
+            file.append(files.FILE_MAGIC + block)
+            file.sync()
+            self._disk.sync_directory()
+        except OSError:
+            file.close()
+            with contextlib.suppress(OSError):  # an empty file of this name may stay: the next try empties it again
+                self._disk.delete(str(name))
+            raise
+        self._file = file
+        self.adopt([Segment(name, self.end_ordinal, len(files.FILE_MAGIC) + len(block))])
+
+    def _abandon(self) -> None:
+        """Write no more to a file of unknown state: after a failed sync the kernel may have dropped its pages."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # what stays behind the durable bytes is a second copy, or no block
+                self._file.truncate(self.segments[-1].size_bytes)
+        self.close()
+
+    def close(self) -> None:
+        """Stop writing to the last segment; the next append starts a new one."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # everything that counts is synced
+                self._file.close()
+            self._file = None

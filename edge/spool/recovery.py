@@ -1,0 +1,138 @@
+"""What a spool directory holds after a stop, a kill or a power cut.
+
+Only the newest segment of each class is read in full; of every older one only the beginning. What is damaged in
+those is found when they are read for sending. Bad bytes never stop a start.
+"""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from edge.spool import checkpoint, files
+from edge.spool.chain import Chain, Segment
+from edge.spool.disk import Disk
+from edge.spool.files import GapName, SegmentName
+from edge.spool.reader import Position
+from edge.spool.records import StorageClass
+from edge.spool.scanner import Scanner
+from wire.malformed import Reason
+
+_BUFFER_BYTES = 256 * 1024
+
+
+@dataclass(slots=True)
+class Recovered:
+    """The state to go on from. `lost` still has to be recorded; `cut_bytes` were unfinished appends."""
+
+    epoch: bytes
+    chains: dict[StorageClass, Chain]
+    positions: dict[StorageClass, Position] = field(default_factory=dict)
+    next_sequence: int = 0
+    lost: list[GapName] = field(default_factory=list)
+    cut_bytes: int = 0
+
+
+def recover(disk: Disk, segment_bytes: int, new_epoch: Callable[[int], bytes]) -> Recovered:
+    """Read the directory and clean up behind a crash. Raises OSError when files cannot be opened at all."""
+    with contextlib.suppress(OSError):
+        disk.delete(checkpoint.TEMPORARY_NAME)
+    listed = disk.list()
+    names = sorted(name for name in map(SegmentName.parse, listed) if name is not None)
+    epoch = _epoch(disk, names) or new_epoch(files.EPOCH_BYTES)
+    chains = {each: Chain(disk, epoch, each, segment_bytes) for each in StorageClass}
+    state = Recovered(epoch, chains, lost=[name for name in map(GapName.parse, listed) if name is not None])
+    for storage_class in StorageClass:
+        _read_chain(disk, state, [name for name in names if name.storage_class is storage_class])
+    _apply_checkpoint(disk, state)
+    _number_on(state)
+    return state
+
+
+def _scanner(disk: Disk, epoch: bytes | None, name: SegmentName) -> tuple[Scanner, int]:
+    file = disk.open(str(name))
+    scanner = Scanner(file, epoch, name.storage_class, _BUFFER_BYTES)
+    scanner.tolerant = True
+    return scanner, file.size()
+
+
+def _epoch(disk: Disk, names: list[SegmentName]) -> bytes | None:
+    """The epoch of the newest block header that can be read."""
+    for name in sorted(names, key=lambda each: each.first_sequence, reverse=True):
+        scanner, size_bytes = _scanner(disk, None, name)
+        with contextlib.closing(scanner):
+            block = scanner.next(size_bytes)
+            if block is not None:
+                return block.header.epoch
+    return None
+
+
+def _read_chain(disk: Disk, state: Recovered, names: list[SegmentName]) -> None:
+    segments: list[Segment] = []
+    first_ordinal: int | None = None
+    for name in reversed(names):
+        scanner, size_bytes = _scanner(disk, state.epoch, name)
+        with contextlib.closing(scanner):
+            block = scanner.next(size_bytes)
+            if block is not None:
+                first_ordinal = block.header.first_ordinal
+            elif first_ordinal is None:
+                _drop_unreadable(disk, state, name, scanner, size_bytes)
+                continue
+        # an older segment without any readable block counts as empty: the others' ordinals say what it held
+        segments.insert(0, Segment(name, first_ordinal, size_bytes))
+    if segments:
+        chain = state.chains[segments[0].name.storage_class]
+        _read_newest(disk, state, chain, segments[-1])
+        chain.adopt(segments)
+
+
+def _drop_unreadable(disk: Disk, state: Recovered, name: SegmentName, scanner: Scanner, size_bytes: int) -> None:
+    """A newest segment in which nothing can be read: an unfinished first append, or a disk that lost it."""
+    if scanner.unfinished(len(files.FILE_MAGIC), size_bytes):
+        disk.delete(str(name))
+        state.cut_bytes += size_bytes
+        return
+    lost = GapName(name.storage_class, name.first_sequence, name.first_sequence, 0, Reason.CORRUPT)
+    disk.rename(str(name), str(lost))
+    disk.sync_directory()
+    state.lost.append(lost)
+
+
+def _read_newest(disk: Disk, state: Recovered, chain: Chain, segment: Segment) -> None:
+    file = disk.open(str(segment.name))
+    scanner = Scanner(file, chain.epoch, chain.storage_class, _BUFFER_BYTES)
+    scanner.tolerant = True
+    with contextlib.closing(scanner):
+        end = scanner.offset
+        while (block := scanner.next(segment.size_bytes)) is not None:
+            end = scanner.offset
+            chain.end_ordinal = max(chain.end_ordinal, block.header.end_ordinal)
+            chain.end_sequence = max(chain.end_sequence, block.header.end_sequence)
+        if scanner.unfinished(end, segment.size_bytes):
+            state.cut_bytes += segment.size_bytes - end
+            with contextlib.suppress(OSError):  # it is skipped by reading as well
+                file.truncate(end)
+            segment.size_bytes = end
+        else:
+            state.lost.append(GapName(chain.storage_class, chain.end_sequence, chain.end_sequence, 0, Reason.CORRUPT))
+
+
+def _apply_checkpoint(disk: Disk, state: Recovered) -> None:
+    stored = checkpoint.read(disk, state.epoch) or {}
+    for storage_class, chain in state.chains.items():
+        start = Position(0, 0)
+        if chain.segments:
+            start = Position(chain.segments[0].name.first_sequence, chain.segments[0].first_ordinal)
+        position = stored.get(storage_class, start)
+        if any(lost.reason is Reason.EVICTED and lost.last_sequence + 1 == start.sequence for lost in state.lost):
+            position = max(position, start)  # what lies between is named by the eviction
+        chain.end_ordinal = max(chain.end_ordinal, position.ordinal)
+        chain.end_sequence = max(chain.end_sequence, position.sequence)
+        state.positions[storage_class] = position
+
+
+def _number_on(state: Recovered) -> None:
+    highest = max(chain.end_sequence for chain in state.chains.values())
+    highest = max(highest, *(lost.last_sequence + 1 for lost in state.lost), 0)
+    step = files.SEQUENCE_STEP
+    state.next_sequence = (highest // step + 1) * step if highest else 0

@@ -1,0 +1,226 @@
+"""The spool: append, make durable, read back in order, forget what Kafka has.
+
+The order is the caller's (`edge.agent`): `stage` → `commit` → (acknowledge) → `read` → (produce) → `confirm` →
+`checkpoint` → `trim`. One thread uses it.
+"""
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, NamedTuple, Self
+
+from edge.clock import Clock
+from edge.spool import checkpoint, files, records, recovery
+from edge.spool.disk import Disk
+from edge.spool.files import GapName
+from edge.spool.reader import Chunk, Position, Reader
+from edge.spool.records import Gap, Record, StorageClass
+from wire.malformed import Reason
+
+_DETAILS: Final = {
+    Reason.EVICTED: "the spool reached its limit, the oldest of the lowest class went",
+    Reason.CORRUPT: "the spool's files were damaged or incomplete",
+}
+
+
+class Limits(NamedTuple):
+    """`bytes_max`: of all segments, at least 4 × `segment_bytes`. `read_bytes`: of one chunk, about."""
+
+    bytes_max: int
+    segment_bytes: int
+    read_bytes: int
+
+
+class _Part(NamedTuple):
+    """A block that waits for the disk. `gaps`: the names of losses that it records."""
+
+    storage_class: StorageClass
+    first_sequence: int
+    record_count: int
+    body: bytes
+    gaps: tuple[GapName, ...] = ()
+
+
+class Spool:
+    """Opened by `open`, which recovers what is there."""
+
+    def __init__(self, disk: Disk, limits: Limits, clock: Clock, state: recovery.Recovered) -> None:
+        self.epoch = state.epoch.hex()
+        """Names this life of the directory: (epoch, sequence) never names two records."""
+        self.cut_bytes = state.cut_bytes
+        """Unfinished appends that recovery cut off; nothing of them was acknowledged."""
+        self.lost: Counter[tuple[StorageClass, Reason]] = Counter()
+        """Records that are gone, since the start."""
+        self.written_bytes = 0
+        self._disk = disk
+        self._limits = limits
+        self._clock = clock
+        self._chains = state.chains
+        self._readers = {
+            each: Reader(disk, chain, state.positions[each], limits.read_bytes) for each, chain in state.chains.items()
+        }
+        self._next_sequence = state.next_sequence
+        self._staged: list[_Part] = []
+        self._owed: list[GapName] = []
+        self._leftovers: list[GapName] = []
+        self._checkpointed = dict(state.positions)
+        for lost in state.lost:
+            self._owe(lost)
+
+    @classmethod
+    def open(cls, disk: Disk, limits: Limits, clock: Clock, new_epoch: Callable[[int], bytes] = os.urandom) -> Self:
+        """Recover and go on. Raises OSError when the directory cannot be read or cleaned up."""
+        assert limits.bytes_max >= 4 * limits.segment_bytes
+        return cls(disk, limits, clock, recovery.recover(disk, limits.segment_bytes, new_epoch))
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all segments."""
+        return sum(chain.size_bytes for chain in self._chains.values())
+
+    @property
+    def undelivered(self) -> int:
+        """Records, staged or durable, that are not confirmed."""
+        return sum(part.record_count for part in self._staged) + sum(self.undelivered_of(each) for each in StorageClass)
+
+    def undelivered_of(self, storage_class: StorageClass) -> int:
+        """Durable records of a class that are not confirmed."""
+        return self._readers[storage_class].undelivered
+
+    def oldest_received_ms(self, storage_class: StorageClass) -> int | None:
+        """When the oldest unconfirmed record of a class was received; None when there is none, or it is unread."""
+        return self._readers[storage_class].oldest_received_ms
+
+    @property
+    def is_staged(self) -> bool:
+        """Whether a commit failed, or did not come yet: nothing more can be staged."""
+        return bool(self._staged)
+
+    @property
+    def must_commit(self) -> bool:
+        """Whether something waits for the disk."""
+        return bool(self._staged or self._owed or self._leftovers)
+
+    def stage(self, batch: list[Record]) -> None:
+        """Number records for the next `commit`. Not before the last commit succeeded."""
+        assert not self._staged, "commit first"
+        by_class: dict[StorageClass, list[Record]] = {each: [] for each in StorageClass}
+        for record in batch:
+            by_class[records.storage_class(record)].append(record)
+        for storage_class, members in by_class.items():
+            self._stage(storage_class, members)
+
+    def _stage(self, storage_class: StorageClass, members: list[Record], gaps: tuple[GapName, ...] = ()) -> None:
+        if members:
+            body = records.encode(members)
+            self._staged.append(_Part(storage_class, self._next_sequence, len(members), body, gaps))
+            self._next_sequence += len(members)
+
+    def commit(self) -> None:
+        """Make everything staged durable, and the gap records that are owed.
+
+        Raises OSError; then what is staged stays so, and `commit` is called again. A part of it may be durable.
+        """
+        self._make_room(sum(len(part.body) + files.HEADER_BYTES for part in self._staged))
+        self._stage_gaps()
+        while self._staged:
+            part = self._staged[0]
+            self._chains[part.storage_class].append(part.first_sequence, part.record_count, part.body)
+            self.written_bytes += len(part.body) + files.HEADER_BYTES
+            self._leftovers += part.gaps
+            del self._staged[0]
+        with contextlib.suppress(OSError):  # what was staged is durable; the leftovers are tried again
+            self._delete_leftovers()
+
+    def _make_room(self, needed_bytes: int) -> None:
+        if self.size_bytes + needed_bytes <= self._limits.bytes_max:
+            return
+        self.checkpoint()
+        self.trim()
+        while self.size_bytes + needed_bytes > self._limits.bytes_max:
+            crowded = [each for each in StorageClass if len(self._chains[each].segments) > 1]
+            if not crowded:
+                return  # two segments larger than an earlier configuration allowed; the next ones are not
+            self._evict(min(crowded))
+
+    def _evict(self, storage_class: StorageClass) -> None:
+        """Give up the oldest segment of a class. The rename is the moment that its records count as lost."""
+        chain, reader = self._chains[storage_class], self._readers[storage_class]
+        oldest, following = chain.segments[0], chain.segments[1]
+        boundary = Position(following.name.first_sequence, following.first_ordinal)
+        first_sequence = max(oldest.name.first_sequence, reader.position.sequence)
+        count = reader.unconfirmed_before(boundary)
+        gap = GapName(storage_class, first_sequence, boundary.sequence - 1, count, Reason.EVICTED)
+        if count == 0:
+            self._disk.delete(str(oldest.name))
+        else:
+            self._disk.rename(str(oldest.name), str(gap))
+            self._owe(gap)
+        chain.forget_oldest()
+        reader.skip_to(boundary)
+        if count > 0:
+            self._disk.sync_directory()
+            self._disk.create(str(gap)).close()  # empties it: the name says all, and the space is needed
+
+    def _owe(self, gap: GapName) -> None:
+        self._owed.append(gap)
+        self.lost[gap.storage_class, gap.reason] += gap.record_count
+
+    def _stage_gaps(self) -> None:
+        if self._owed:
+            now_ms = self._clock.now_ms()
+            gaps: list[Record] = [Gap(now_ms, *gap, _DETAILS[gap.reason]) for gap in self._owed]
+            self._stage(StorageClass.EVENTS, gaps, tuple(self._owed))
+            self._owed.clear()
+
+    def _delete_leftovers(self) -> None:
+        if not self._leftovers:
+            return
+        self.checkpoint()  # else a start after a crash would find the same loss again
+        for gap in self._leftovers:
+            self._disk.delete(str(gap))
+        self._leftovers.clear()
+
+    def read(self, storage_class: StorageClass) -> Chunk | None:
+        """The next records of a class, or None when all were read. Raises OSError; another try may succeed."""
+        reader = self._readers[storage_class]
+        chunk = reader.read()
+        for lost in reader.lost:
+            self._owe(GapName(*lost, Reason.CORRUPT))
+        reader.lost.clear()
+        return chunk
+
+    def confirm(self, chunk: Chunk, count: int) -> None:
+        """`count` more records of a chunk are in Kafka."""
+        self._readers[chunk.storage_class].confirm(chunk, count)
+
+    def rewind(self) -> None:
+        """Read again whatever is not confirmed: those who had it have lost it."""
+        for reader in self._readers.values():
+            reader.rewind()
+
+    def checkpoint(self) -> None:
+        """Make the positions durable, if they moved. Raises OSError; they are then still the old ones."""
+        if self._owed or any(part.gaps for part in self._staged):
+            return  # a position must not pass a loss whose record is not durable
+        positions = {each: reader.position for each, reader in self._readers.items()}
+        if positions != self._checkpointed:
+            checkpoint.write(self._disk, bytes.fromhex(self.epoch), positions)
+            self._checkpointed = positions
+
+    def trim(self) -> None:
+        """Delete segments that the checkpoint has passed, never the newest of a class. Raises OSError."""
+        for storage_class, chain in self._chains.items():
+            passed = self._checkpointed[storage_class].ordinal
+            while len(chain.segments) > 1 and chain.segments[1].first_ordinal <= passed:
+                self._disk.delete(str(chain.segments[0].name))
+                chain.forget_oldest()
+
+    def close(self) -> None:
+        """Write the last checkpoint if the disk lets us, and close the files."""
+        with contextlib.suppress(OSError):  # records will be sent again instead
+            self.checkpoint()
+        for each in StorageClass:
+            self._readers[each].close()
+            self._chains[each].close()
