@@ -1,0 +1,1 @@
+"""What staff ask: twins, anomalies, customers. Read only, by indexes."""
