@@ -1,13 +1,16 @@
 """Keeps a demo apart from what is on servers that the environment names: own database, own consumer group,
 own MQTT session, and no look at records from before."""
 
+import contextlib
 import os
 import secrets
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import pymongo
 from confluent_kafka import Consumer, TopicPartition
+from pymongo.errors import PyMongoError
 
 from local.servers import named, stack
 from wire import topics
@@ -18,14 +21,18 @@ _ANSWER_LIMIT_S: Final = 10.0
 
 
 class Settings(NamedTuple):
-    """What differs from the programs' defaults; nothing on servers of our own."""
+    """What differs from the programs' defaults."""
 
     database: str
     environment: Mapping[str, str]
 
 
+SHARED: Final = Settings(_DEFAULT_DATABASE, MappingProxyType({}))
+"""Nothing kept apart: the programs' defaults."""
+
+
 def settings() -> Settings:
-    """Settings for this run by what the environment names."""
+    """Settings for one run: on servers that the environment names, different from everybody else's."""
     run = secrets.token_hex(4)
     environment = {}
     if os.environ.get(named.MQTT_URL):
@@ -64,7 +71,11 @@ def skip_older_records(endpoints: stack.Endpoints, own: Settings) -> None:
 
 
 def drop_database(endpoints: stack.Endpoints, own: Settings) -> None:
-    """Remove the run's own database from a server that is not ours."""
-    if own.database != _DEFAULT_DATABASE:
-        with pymongo.MongoClient[dict[str, Any]](endpoints.mongodb_uri) as client:
-            client.drop_database(own.database)
+    """Remove the run's own database from a server that is not ours; when it is away, the database stays there."""
+    if own.database == _DEFAULT_DATABASE:
+        return
+    with (
+        contextlib.suppress(PyMongoError),
+        pymongo.MongoClient[dict[str, Any]](endpoints.mongodb_uri, serverSelectionTimeoutMS=2_000) as client,
+    ):
+        client.drop_database(own.database)

@@ -11,14 +11,15 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
+from local import apart, programs, services, system, waiting
 from local import demo as demos
-from local import programs, services, waiting
 from local.processes import Processes
 from local.servers import mqtt, named, stack
 from local.servers.base import ServerError
 from runtime import exits, stopping
 
 app: Final = typer.Typer(help="fleetfold on one machine: brokers, database, services.", no_args_is_help=True)
+_CHECK_INTERVAL_S: Final = 1.0
 
 KafkaOption = Annotated[
     stack.KafkaKind,
@@ -34,23 +35,25 @@ def up(
     data: Annotated[Path | None, typer.Option(help="Keep data and logs here [a temporary directory].")] = None,
     kafka: KafkaOption = "tansu",
     broker: MqttOption = "auto",
+    servers_only: Annotated[bool, typer.Option("--servers-only", help="No topics, no agent, no twin service.")] = False,
 ) -> None:
-    """Start MQTT, Kafka and MongoDB, print how to reach them, run until Ctrl-C.
+    """Start MQTT, Kafka, MongoDB, the edge agent and the twin service, print how to reach them, run until Ctrl-C.
 
     Servers that MQTT_URL, KAFKA_BOOTSTRAP_SERVERS or MONGODB_URI name are used as they are.
     """
     directory = data or Path(tempfile.mkdtemp(prefix="fleetfold-"))
     stop, owner = _stop_event(), Processes()
     try:
-        endpoints = waiting.in_background(
-            lambda: stack.start(owner, directory, stack.Brokers(kafka, broker)), stop, owner.stop_all
-        )
+        endpoints = system.start_servers(owner, directory, stack.Brokers(kafka, broker), stop)
+        running = None if servers_only else system.start_services(owner, directory, endpoints, apart.SHARED, stop)
         for name, value in endpoints.environment.items():
             typer.echo(f"export {name}='{value}'")
-        stop.wait()
+        while not stop.wait(_CHECK_INTERVAL_S):
+            if running is not None:
+                running.programs.check()
     except waiting.InterruptedByUserError:
         raise typer.Exit(demos.INTERRUPTED) from None
-    except ServerError as error:
+    except (ServerError, programs.FailedError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(_exit_code(error)) from error
     finally:

@@ -46,7 +46,7 @@ def until(condition: Callable[[], bool], limit_s: float = 10) -> None:
 
 
 def test_up_prints_addresses_that_answer_and_ctrl_c_ends_all_of_it(tmp_path: Path) -> None:
-    with start("up", temporary=tmp_path) as program:
+    with start("up", "--servers-only", temporary=tmp_path) as program:
         assert program.stdout is not None
         lines = [program.stdout.readline() for _ in NAMES]
         values = dict(re.findall(r"^export (\w+)='(.*)'\n", "".join(lines), re.MULTILINE))
@@ -66,7 +66,7 @@ def test_up_prints_addresses_that_answer_and_ctrl_c_ends_all_of_it(tmp_path: Pat
 
 def test_up_with_a_data_directory_keeps_it(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with start("up", "--data", str(data), temporary=tmp_path) as program:
+    with start("up", "--servers-only", "--data", str(data), temporary=tmp_path) as program:
         assert program.stdout is not None
         program.stdout.readline()
         program.send_signal(signal.SIGTERM)
@@ -76,7 +76,7 @@ def test_up_with_a_data_directory_keeps_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("after_s", [0.3, 0.6, 1.0, 1.5])
 def test_ctrl_c_while_servers_start_ends_all_of_it(after_s: float, tmp_path: Path) -> None:
-    with start("up", temporary=tmp_path) as program:
+    with start("up", "--servers-only", temporary=tmp_path) as program:
         time.sleep(after_s)
         children = started_by(program)
         began = time.monotonic()
@@ -88,7 +88,7 @@ def test_ctrl_c_while_servers_start_ends_all_of_it(after_s: float, tmp_path: Pat
 
 
 def test_kill_9_leaves_no_process(tmp_path: Path) -> None:
-    with start("up", temporary=tmp_path) as program:
+    with start("up", "--servers-only", temporary=tmp_path) as program:
         assert program.stdout is not None
         program.stdout.readline()
         children = started_by(program)
@@ -98,7 +98,7 @@ def test_kill_9_leaves_no_process(tmp_path: Path) -> None:
 
 
 def test_a_named_server_is_used_and_not_touched(tmp_path: Path, mqtt_url: str) -> None:
-    with start("up", temporary=tmp_path, environment={"MQTT_URL": mqtt_url}) as program:
+    with start("up", "--servers-only", temporary=tmp_path, environment={"MQTT_URL": mqtt_url}) as program:
         assert program.stdout is not None
         assert program.stdout.readline() == f"export MQTT_URL='{mqtt_url}'\n"
         program.send_signal(signal.SIGTERM)
