@@ -1,0 +1,25 @@
+"""Array types, and random streams that do not depend on each other."""
+
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+Rows = NDArray[np.intp]
+
+
+def stream(seed: int, name: str) -> np.random.Generator:
+    """A random stream of its own for each purpose.
+
+    The first k of n draws are the same for every n, so asset number 7 is the same car in a fleet of ten and of
+    a thousand, and in every command that is given the same seed.
+    """
+    return np.random.Generator(np.random.PCG64([seed, zlib.crc32(name.encode())]))
+
+
+def approach(value: Floats, target: Floats | float, time_constant_s: Floats | float, step_s: float) -> Floats:
+    """First-order lag: where `value` is after `step_s` on its way to `target`."""
+    return target + (value - target) * np.exp(-step_s / np.asarray(time_constant_s))

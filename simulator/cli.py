@@ -1,0 +1,130 @@
+"""`fleetfold-sim`: a simulated fleet, recorded data, its people, and the oracle that verifies twins.
+
+Answers go to stdout, notes and faults to stderr. Exit codes: see `runtime.exits`.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final, NoReturn
+
+import typer
+from rich.console import Console
+
+from runtime import exits, logs, stopping
+from runtime.settings import ConfigError
+from simulator import settings, show
+from simulator.errors import UnreachableError, UnusableError
+from simulator.settings import SimulatorSettings
+
+app: Final = typer.Typer(help="A fleet with known truth, and the oracle that verifies twins.", no_args_is_help=True)
+
+ConfigOption = Annotated[
+    Path | None, typer.Option(help="TOML file; the environment overrides it.", envvar="FLEETFOLD_SIM_CONFIG")
+]
+TruthOption = Annotated[Path, typer.Option(help="New directory for the truth of this run.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
+CheckOption = Annotated[bool, typer.Option("--check", help="Validate the configuration and exit.")]
+VehiclesOption = Annotated[int | None, typer.Option(help="Vehicles [config: 200].")]
+StationsOption = Annotated[int | None, typer.Option(help="Charging stations [config: 20].")]
+SeedOption = Annotated[int | None, typer.Option(help="The same seed, the same fleet [config: 1].")]
+MqttOption = Annotated[str | None, typer.Option("--mqtt-url", help="MQTT broker, mqtt:// or mqtts://.")]
+
+
+@app.callback()
+def about() -> None:
+    """A fleet with known truth, and the oracle that verifies twins."""
+
+
+@app.command()
+def run(
+    truth: TruthOption,
+    vehicles: VehiclesOption = None,
+    stations: StationsOption = None,
+    seed: SeedOption = None,
+    speedup: Annotated[float | None, typer.Option(help="Simulated seconds in a second [config: 60].")] = None,
+    interval_s: Annotated[int | None, typer.Option(help="Simulated seconds between frames [config: 10].")] = None,
+    duration_s: Annotated[float | None, typer.Option(help="Seconds; 0: until stopped [config: 60].")] = None,
+    connections: Annotated[
+        int | None, typer.Option(help="MQTT connections; 0: one per device, with a last will [config: 4].")
+    ] = None,
+    misbehave: Annotated[
+        float | None, typer.Option(help="Share of messages sent twice or too late [config: 0.01].")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="When simulated time begins, ISO 8601 [so that it ends now].")
+    ] = None,
+    mqtt_url: MqttOption = None,
+    config: ConfigOption = None,
+    check: CheckOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Simulate a fleet: it drives, parks, charges, ages and breaks, and reports to the MQTT broker.
+
+    The same seed and start give the same bytes. Exit code 1: not everything was acknowledged.
+    """
+    fleet = {
+        "vehicles": vehicles,
+        "stations": stations,
+        "seed": seed,
+        "speedup": speedup,
+        "interval_s": interval_s,
+        "duration_s": duration_s,
+    }
+    send = {"connections": connections, "misbehave": misbehave}
+    loaded = _load(config, {"fleet": fleet, "send": send, "mqtt": {"url": mqtt_url}}, check)
+    start_ms = _time_ms(start, "--start") if start else None
+    from simulator import commands  # numpy and paho are not needed to complain about options
+
+    with _explained_failures():
+        summary = commands.run(loaded, truth, start_ms, show.Progress(), stopping.stop_event())
+    _say(summary, as_json)
+    if summary["unacknowledged"] or summary["refused"]:
+        raise typer.Exit(exits.FAILED)
+
+
+@contextmanager
+def _explained_failures() -> Iterator[None]:
+    """What cannot be done ends the command with one line and its exit code."""
+    try:
+        yield
+    except UnusableError as error:
+        _fail(str(error), exits.USAGE)
+    except UnreachableError as error:
+        _fail(str(error), exits.UNREACHABLE)
+
+
+def _load(config: Path | None, options: dict[str, dict[str, Any]], check: bool = False) -> SimulatorSettings:
+    try:
+        loaded = settings.load(config, options)
+    except ConfigError as error:
+        _fail(str(error), exits.USAGE)
+    if check:
+        typer.echo("configuration is valid")
+        raise typer.Exit(exits.OK)
+    logs.configure(loaded.log)
+    return loaded
+
+
+def _time_ms(text: str, option: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        _fail(f"{option}: {text!r} is not a time like 2026-05-01T08:00:00Z", exits.USAGE)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp() * 1_000)
+
+
+def _say(summary: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(summary))
+    else:
+        Console().print(show.summary_table(summary))
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(code)

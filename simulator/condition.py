@@ -1,0 +1,115 @@
+"""Temperatures, 12 V system, tyres, brakes, service: what ages and breaks. Arrays are `[n]`, wheels `[n, 4]`.
+
+Healthy values stay clear of every alarm: coolant at most 96 °C, 12 V at rest 12.4 to 12.8 V and 13.4 to 14.3 V
+while charging, tyres within a few percent of each other, brake pads replaced in time.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from simulator.arrays import Flags, Floats, approach
+
+WHEELS: Final = ("Row1.Wheel.Left", "Row1.Wheel.Right", "Row2.Wheel.Left", "Row2.Wheel.Right")
+PADS_REPLACED_AT: Final = 67.0
+"""Percent of wear at which the owner of a healthy car has the pads replaced."""
+
+_ATMOSPHERE_KPA: Final = 101.3
+_REFERENCE_KELVIN: Final = 293.15
+_THERMOSTAT_CELSIUS: Final = 90.0
+_SURFACE_CHARGE_V: Final = 0.35
+_SURFACE_CHARGE_S: Final = 240.0
+_CRANKING_DROP_V: Final = 1.9
+_BATTERY_JOULES_PER_KELVIN_WH: Final = 6.0  # 6 kg of cells a kWh, 1 kJ/(kg·K)
+_WEAR_PERCENT_PER_MJ: Final = 70.0 / 4_500.0
+"""4,500 MJ of friction wear pads from new to 70 %: 40,000 to 50,000 km of a mid-size car."""
+SERVICE_INTERVAL_KM: Final = 20_000.0
+
+
+@dataclass(slots=True)
+class Condition:
+    """State that the physics moves and the faults bend."""
+
+    ambient_offset: Floats
+    coolant: Floats
+    oil: Floats
+    battery: Floats
+    tyre: Floats
+    rest_v: Floats
+    charging_v: Floats
+    low_voltage: Floats
+    low_voltage_a: Floats
+    cold_kpa: Floats
+    pad_wear: Floats
+    service_at_km: Floats
+    coolant_extra: Floats
+    """How far above the thermostat a faulty cooling system settles, in K; 0 when healthy."""
+    leak_per_s: Floats
+    """Share of a tyre's pressure lost per second, `[n, 4]`; stops at `leak_floor` kPa."""
+    leak_floor: Floats
+    low_voltage_drop: Floats
+    """What a weak 12 V battery is short of at rest, in V; 0 when healthy."""
+
+
+def advance_temperatures(
+    state: Condition, ambient: Floats, engine_on: Flags, driving: Flags, speed: Floats, step_s: float
+) -> None:
+    """Coolant and oil warm up towards the thermostat in about 10 minutes and cool over hours; tyres follow speed."""
+    settles = _THERMOSTAT_CELSIUS + state.coolant_extra
+    target = np.where(engine_on, settles, np.where(driving, np.minimum(state.coolant, 75.0), ambient))
+    pace_s = np.where(engine_on, np.where(state.coolant_extra > 0, 150.0, 200.0), np.where(driving, 1_500.0, 5_400.0))
+    state.coolant = approach(state.coolant, target, pace_s, step_s)
+    state.oil = approach(
+        state.oil, np.where(engine_on, settles + 6.0, ambient), np.where(engine_on, 420.0, 6_000.0), step_s
+    )
+    warm = ambient + 0.55 * np.minimum(speed, 38.0)
+    state.tyre = approach(state.tyre, warm, np.where(speed > 1.0, 700.0, 1_500.0), step_s)
+
+
+def advance_battery_temperature(
+    state: Condition, ambient: Floats, heat_w: Floats, capacity_wh: Floats, step_s: float
+) -> None:
+    """Losses warm the pack; it gives heat to the air within hours."""
+    joules_per_kelvin = np.maximum(capacity_wh, 1_000.0) * _BATTERY_JOULES_PER_KELVIN_WH
+    warmed = state.battery + heat_w * step_s / joules_per_kelvin
+    state.battery = np.minimum(approach(warmed, ambient, 7_200.0, step_s), 48.0)
+
+
+def advance_low_voltage(state: Condition, charged: Flags, cranking: Flags, stopped_s: Floats, noise: Floats) -> None:
+    """12 V: the alternator's or DC-DC converter's voltage, a dip while cranking, else rest after surface charge."""
+    surface = _SURFACE_CHARGE_V * np.exp(-stopped_s / _SURFACE_CHARGE_S)
+    rest = state.rest_v + np.where(state.low_voltage_drop > 0, -state.low_voltage_drop, surface)
+    crank = state.rest_v - _CRANKING_DROP_V - 0.5 * state.low_voltage_drop
+    voltage = np.where(charged, state.charging_v, np.where(cranking, crank, rest))
+    state.low_voltage = voltage + 0.015 * noise
+    state.low_voltage_a = np.where(charged, 6.0, np.where(cranking, -180.0, -0.05))
+
+
+def advance_tyres(state: Condition, step_s: float) -> None:
+    """Leaks: a share of the pressure is lost per second, down to a flat-tyre floor."""
+    state.cold_kpa = np.where(
+        state.leak_per_s > 0,
+        np.maximum(state.cold_kpa * np.exp(-state.leak_per_s * step_s), state.leak_floor[:, None]),
+        state.cold_kpa,
+    )
+
+
+def tyre_pressure_kpa(cold_kpa: Floats, celsius: Floats) -> Floats:
+    """Gauge pressure `[n, 4]` at a temperature `[n]`, from the one at 20 °C: ideal gas at constant volume."""
+    absolute = (cold_kpa + _ATMOSPHERE_KPA) * (celsius[:, None] + 273.15) / _REFERENCE_KELVIN
+    return absolute - _ATMOSPHERE_KPA
+
+
+def wear_brakes(state: Condition, friction_w: Floats, worn_out: Flags, step_s: float) -> None:
+    """Friction wears the pads, the front ones more; healthy pads are replaced in time, `worn_out` ones stay."""
+    percent = friction_w * step_s / 1e6 * _WEAR_PERCENT_PER_MJ
+    state.pad_wear += percent[:, None] * np.array([1.0, 1.0, 0.6, 0.6])
+    due = (state.pad_wear > PADS_REPLACED_AT) & ~worn_out[:, None]
+    state.pad_wear = np.where(due, 1.0, np.minimum(state.pad_wear, 100.0))
+
+
+def service(state: Condition, odometer_m: Floats, parked: Flags) -> None:
+    """An overdue service is done when the car is parked, at the latest 1,500 km after it was due."""
+    late = parked & (odometer_m / 1_000.0 > state.service_at_km + 1_500.0)
+    state.service_at_km = np.where(late, odometer_m / 1_000.0 + SERVICE_INTERVAL_KM, state.service_at_km)

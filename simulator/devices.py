@@ -1,0 +1,136 @@
+"""The boxes that report: who is awake, which session, which sequence, which format. One set for each kind of asset."""
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from simulator import identity
+from simulator.arrays import Flags, Floats, Integers, stream
+from simulator.settings import FleetSection
+from wire import catalogue, codec
+from wire.messages import ConnectionState, plain
+from wire.topics import Channel, Kind
+
+_SOFTWARE: Final = ("tcu 4.2.0", "tcu 4.3.1", "tcu 5.0.0")
+_DAY_S: Final = 86_400.0
+
+
+class Message(NamedTuple):
+    """One MQTT message. `device` counts over both kinds, so that one device always has one connection."""
+
+    device: int
+    kind: Kind
+    asset_id: str
+    channel: Channel
+    payload: bytes
+    again: bool = False
+    """A re-send of a message that was sent before: not in the truth a second time."""
+    will: bytes | None = None
+    """Of a birth: what the broker shall say if the device vanishes, for devices with a connection of their own."""
+
+
+@dataclass(slots=True)
+class Devices:
+    """State of all devices of one kind; arrays `[n]`."""
+
+    kind: Kind
+    ids: list[str]
+    first_device: int
+    phase: Integers
+    """Each device reports at its own step within the interval."""
+    json: Flags
+    numbers: Flags
+    several: Flags
+    sleeps: Flags
+    awake: Flags
+    boots: Integers
+    session_ms: Integers
+    signal_seq: Integers
+    event_seq: Integers
+    reboots_at_s: Floats
+    returns_at_s: Floats
+    """When a device that is off switches itself on; infinite for one that sleeps."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def session(self, row: int) -> str:
+        """Names one life of a device: when it started and how often it had before."""
+        return f"{int(self.session_ms[row]):x}-{int(self.boots[row]):x}"
+
+    def boot(self, row: int, now_ms: int) -> Message:
+        """Begin a session; the message is its birth."""
+        self.awake[row] = True
+        self.boots[row] += 1
+        self.session_ms[row] = now_ms
+        self.signal_seq[row] = 0
+        self.event_seq[row] = 0
+        return self._connection(row, now_ms, online=True)._replace(will=self.will(row))
+
+    def stop(self, row: int, now_ms: int) -> Message:
+        """End the session in order; the message says so."""
+        self.awake[row] = False
+        return self._connection(row, now_ms, online=False)
+
+    def will(self, row: int) -> bytes:
+        """What the broker says for the device when its connection breaks. It cannot know the time."""
+        return self.encoded(row, ConnectionState(v=1, online=False, session=self.session(row)))
+
+    def encoded(self, row: int, message: ConnectionState) -> bytes:
+        """In the device's own format."""
+        return codec.to_json(message) if self.json[row] else codec.to_msgpack(plain(message))
+
+    def message(self, row: int, channel: Channel, payload: bytes) -> Message:
+        """A payload of this device, addressed."""
+        return Message(self.first_device + row, self.kind, self.ids[row], channel, payload)
+
+    def _connection(self, row: int, now_ms: int, *, online: bool) -> Message:
+        state = ConnectionState(
+            v=1,
+            online=online,
+            session=self.session(row),
+            ts=now_ms,
+            catalog=catalogue.VERSION,
+            software=_SOFTWARE[row % len(_SOFTWARE)],
+        )
+        return self.message(row, Channel.CONNECTION, self.encoded(row, state))
+
+
+def create(settings: FleetSection, kind: Kind, count: int, first_device: int) -> Devices:
+    """The devices of a seed, all switched off."""
+    seed = settings.seed
+    interval_steps = round(settings.interval_s / settings.step_s)
+
+    def share(name: str, limit: float) -> Flags:
+        return np.asarray(stream(seed, f"{kind} {name}").random(count) < limit)
+
+    is_vehicle = kind is Kind.VEHICLE
+    return Devices(
+        kind=kind,
+        ids=[identity.asset_id(seed, kind, row) for row in range(count)],
+        first_device=first_device,
+        phase=np.floor(interval_steps * stream(seed, f"{kind} phase").random(count)).astype(np.int64),
+        json=share("json", settings.json_share),
+        numbers=share("numbers", settings.numbers_share),
+        several=share("several", settings.samples_share if is_vehicle else 0.0),
+        sleeps=share("sleeps", settings.sleepers if is_vehicle else 0.0),
+        awake=np.zeros(count, dtype=np.bool_),
+        boots=np.zeros(count, dtype=np.int64),
+        session_ms=np.zeros(count, dtype=np.int64),
+        signal_seq=np.zeros(count, dtype=np.int64),
+        event_seq=np.zeros(count, dtype=np.int64),
+        reboots_at_s=_first_reboots(seed, kind, count, settings.reboots_per_day),
+        returns_at_s=np.zeros(count),
+    )
+
+
+def _first_reboots(seed: int, kind: Kind, count: int, per_day: float) -> Floats:
+    if per_day <= 0:
+        return np.full(count, np.inf)
+    return stream(seed, f"{kind} reboots").exponential(_DAY_S / per_day, count) + 120.0
+
+
+def next_reboot_s(now_s: float, per_day: float, random: np.random.Generator) -> float:
+    """When a device restarts next."""
+    return now_s + 120.0 + float(random.exponential(_DAY_S / per_day))

@@ -1,0 +1,245 @@
+"""One simulated fleet as a stream of messages. No clock, no network, no disk: the same settings and start give the
+same bytes.
+
+`Engine.step` in order: 1. the world moves on; 2. faults whose time has come; 3. devices that restart or wake;
+4. frames of the devices that are due or have something to say; 5. events; 6. devices that go to sleep;
+7. misbehaviour.
+"""
+
+from collections import defaultdict
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from simulator import breakdown, devices, encode, faults, fleet, genesis, happenings, identity, readings, visibility
+from simulator.arrays import Flags, Floats, Rows, stream
+from simulator.devices import Devices, Message
+from simulator.encode import Reporter
+from simulator.faults import CODE_KINDS, DETECTOR_OF, Fault, FaultKind
+from simulator.fleet import Happened
+from simulator.misbehave import Misbehaviour
+from simulator.plans import Mode
+from simulator.settings import SimulatorSettings
+from wire import codec
+from wire.messages import AnyEvent, Scalar, plain
+from wire.topics import Channel, Kind
+
+_DARK_S: Final = 25.0
+"""How long a restarting device says nothing."""
+_HOT_CELSIUS: Final = 90.0
+_COOLED_CELSIUS: Final = 75.0
+
+
+class FaultReport(NamedTuple):
+    """A fault as the truth knows it; `visible_ms` is when the sent data showed it first, if it has."""
+
+    asset_id: str
+    fault: str
+    detector: str
+    onset_ms: int
+    visible_ms: int | None
+
+
+class Engine:
+    """A run: state, and one step at a time."""
+
+    def __init__(self, settings: SimulatorSettings, start_ms: int) -> None:
+        own = settings.fleet
+        self.settings = own
+        self.start_ms = start_ms
+        self.steps = 0
+        self.interval_steps = round(own.interval_s / own.step_s)
+        vehicle_traits = identity.vehicles(own.seed, own.vehicles)
+        planned = faults.plan(settings.faults, vehicle_traits, identity.stations(own.seed, own.stations))
+        self.fleet = genesis.create(own.seed, own.vehicles, own.stations, start_ms / 1_000, planned)
+        self.vehicles = self._reporter(Kind.VEHICLE, own.vehicles, 0, planned)
+        self.stations = self._reporter(Kind.STATION, own.stations, own.vehicles, planned)
+        self.misbehaviour = Misbehaviour(own.seed, settings.send.misbehave)
+        self.fault_reports: list[FaultReport] = []
+        self._planned = planned
+        self._begun = 0
+        self._unseen: list[Fault] = []
+        self._codes = readings.trouble_codes(planned)
+        self._code = np.zeros(own.vehicles, dtype=np.intp)
+        self._lamp = np.zeros(own.vehicles, dtype=np.bool_)
+        self._hot = np.zeros(own.stations, dtype=np.bool_)
+        self._random = stream(own.seed, "devices")
+        self._events: list[tuple[Reporter, int, AnyEvent]] = []
+        self._forced: dict[Kind, set[int]] = {}
+
+    def _reporter(self, kind: Kind, count: int, first_device: int, planned: list[Fault]) -> Reporter:
+        boxes = devices.create(self.settings, kind, count, first_device)
+        broken = [fault.row for fault in planned if fault.of_station == (kind is Kind.STATION)]
+        boxes.sleeps[broken] = False  # what is broken shall be seen
+        if kind is Kind.VEHICLE:
+            table = readings.vehicle_table(self.fleet, readings.trouble_codes(planned))
+        else:
+            ids = [identity.asset_id(self.settings.seed, Kind.VEHICLE, row) for row in range(len(self.fleet))]
+            table = readings.station_table(self.fleet, ids)
+        return encode.create(table, boxes, self.interval_steps)
+
+    @property
+    def now_s(self) -> float:
+        """Simulated seconds since the start."""
+        return self.steps * self.settings.step_s
+
+    @property
+    def now_ms(self) -> int:
+        """Simulated time, ms since 1970."""
+        return self.start_ms + round(self.now_s * 1_000)
+
+    def step(self) -> list[Message]:
+        """The messages of the next step."""
+        self.steps += 1
+        self._events, self._forced = [], {Kind.VEHICLE: set(), Kind.STATION: set()}
+        self._notice(fleet.step(self.fleet, self.settings.step_s))
+        self._break()
+        self._watch_connectors()
+        sent: list[Message] = []
+        for reporter in (self.vehicles, self.stations):
+            sent += self._wake(reporter)
+            sent += self._report(reporter)
+        sent += [self._encode_event(*event) for event in self._events]
+        sent += self._sleep()
+        self._see()
+        return self.misbehaviour.pass_on(sent, self.steps)
+
+    def finish(self) -> list[Message]:
+        """What is still owed, and a farewell of every device that is awake."""
+        sent = self.misbehaviour.release()
+        for reporter in (self.vehicles, self.stations):
+            boxes = reporter.devices
+            sent += [boxes.stop(row, self.now_ms) for row in np.flatnonzero(boxes.awake).tolist()]
+        return sent
+
+    def _notice(self, happened: Happened) -> None:
+        self._forced[Kind.VEHICLE].update(happened.departed, happened.arrived)
+        for row in happened.arrived:
+            self._events.append((self.vehicles, row, happenings.trip(self.fleet, row, self.now_ms)))
+        for change in happened.sessions:
+            self._forced[Kind.STATION].add(change.station)
+            if change.phase != "Updated":
+                self._forced[Kind.VEHICLE].add(change.vehicle)
+            event = happenings.charging(self.fleet, change, self.now_ms)
+            self._events.append((self.stations, change.station, event))
+
+    def _break(self) -> None:
+        while self._begun < len(self._planned) and self._planned[self._begun].onset_s <= self.now_s:
+            fault = self._planned[self._begun]
+            self._begun += 1
+            if fault.onset_s > 0:
+                breakdown.apply(fault, self.fleet)
+            if fault.kind in DETECTOR_OF:
+                self._unseen.append(fault)
+                self.fault_reports.append(self._fault_report(fault, None))
+            self._announce(fault)
+
+    def _announce(self, fault: Fault) -> None:
+        if fault.kind in CODE_KINDS:
+            self._code[fault.row] = 1 + self._codes.index(fault.code)
+            self._lamp[fault.row] = fault.kind is FaultKind.TROUBLE_CODE
+            frozen = self._freeze_frame(fault.row)
+            self._events.append((self.vehicles, fault.row, happenings.trouble_code(fault, frozen, self.now_ms)))
+            self._forced[Kind.VEHICLE].add(fault.row)
+        elif fault.kind is FaultKind.STATION_FAILURE:
+            self._tell_in_full(fault.row)
+            for event in happenings.station_failed(fault, self.now_ms):
+                self._events.append((self.stations, fault.row, event))
+
+    def _freeze_frame(self, row: int) -> dict[str, Scalar]:
+        table = self.vehicles.table
+        values = readings.of_vehicles(table, self.fleet, np.array([row]), self._lamp, self._code)[0]
+        paths = (
+            "Vehicle.Speed",
+            "Vehicle.TraveledDistance",
+            "Vehicle.LowVoltageBattery.CurrentVoltage",
+            "Vehicle.Powertrain.CombustionEngine.Speed",
+            "Vehicle.Powertrain.CombustionEngine.EngineCoolant.Temperature",
+            "Vehicle.Powertrain.TractionBattery.StateOfCharge.Current",
+        )
+        columns = [table.index_of[path] for path in paths]
+        return {table.paths[i]: table.value(i, float(values[i])) for i in columns if np.isfinite(values[i])}
+
+    def _watch_connectors(self) -> None:
+        """A station says that it derates, once, and that it no longer does, once."""
+        celsius = self.fleet.stations.temperature
+        changes = (~self._hot & (celsius > _HOT_CELSIUS)) | (self._hot & (celsius < _COOLED_CELSIUS))
+        for row in np.flatnonzero(changes).tolist():
+            self._hot[row] = not self._hot[row]
+            self._tell_in_full(row)
+            event = happenings.connector_hot(round(float(celsius[row]), 1), self.now_ms, cleared=not self._hot[row])
+            self._events.append((self.stations, row, event))
+
+    def _tell_in_full(self, row: int) -> None:
+        """A full snapshot goes with the events of a station, so that both say the same at the same time."""
+        self._forced[Kind.STATION].add(row)
+        self.stations.full_at_s[row] = -np.inf
+
+    def _wake(self, reporter: Reporter) -> list[Message]:
+        """Devices that restart on their own go dark; those whose time has come, or who have news, begin a session."""
+        boxes = reporter.devices
+        for row in np.flatnonzero(boxes.awake & (self.now_s >= boxes.reboots_at_s)).tolist():
+            boxes.reboots_at_s[row] = devices.next_reboot_s(self.now_s, self.settings.reboots_per_day, self._random)
+            boxes.awake[row] = False
+            boxes.returns_at_s[row] = self.now_s + _DARK_S
+        wakes = encode.due(boxes, self.steps, self.interval_steps) & (self.now_s >= boxes.returns_at_s)
+        wakes[list(self._forced[boxes.kind])] = True
+        births = []
+        for row in np.flatnonzero(wakes & ~boxes.awake).tolist():
+            encode.begin_session(reporter, row)
+            births.append(boxes.boot(row, self.now_ms))
+        return births
+
+    def _report(self, reporter: Reporter) -> list[Message]:
+        boxes = reporter.devices
+        samples = np.flatnonzero(encode.samples_due(reporter, self.steps, self.interval_steps))
+        if len(samples):
+            encode.sample(reporter, samples, self._values(reporter, samples), self.now_ms)
+        reports = encode.due(boxes, self.steps, self.interval_steps) & boxes.awake
+        reports[list(self._forced[boxes.kind])] = True
+        rows = np.flatnonzero(reports)
+        if not len(rows):
+            return []
+        values = self._values(reporter, rows)
+        return encode.report(reporter, rows, values, self.now_s, self.now_ms, self.settings.full_snapshot_s)
+
+    def _values(self, reporter: Reporter, rows: Rows) -> Floats:
+        if reporter is self.stations:
+            return readings.of_stations(reporter.table, self.fleet, rows)
+        return readings.of_vehicles(reporter.table, self.fleet, rows, self._lamp, self._code)
+
+    def _encode_event(self, reporter: Reporter, row: int, event: AnyEvent) -> Message:
+        boxes = reporter.devices
+        numbered = msgspec.structs.replace(event, session=boxes.session(row), seq=int(boxes.event_seq[row]))
+        boxes.event_seq[row] += 1
+        payload = codec.to_json(numbered) if boxes.json[row] else codec.to_msgpack(plain(numbered))
+        return boxes.message(row, Channel.EVENTS, payload)
+
+    def _sleep(self) -> list[Message]:
+        """Telematics units of cars that have been parked for long say goodbye, right after a frame."""
+        boxes = self.vehicles.devices
+        rests = (self.fleet.plans.mode == Mode.PARKED) & (self.fleet.mode_s > self.settings.sleep_after_s)
+        soon = self.fleet.plans.departs_s - self.fleet.now_s < 120.0
+        sleepy: Flags = boxes.awake & boxes.sleeps & rests & ~soon & encode.due(boxes, self.steps, self.interval_steps)
+        rows = np.flatnonzero(sleepy)
+        boxes.returns_at_s[rows] = np.inf
+        return [boxes.stop(row, self.now_ms) for row in rows.tolist()]
+
+    def _see(self) -> None:
+        """Note which faults the sent data shows for the first time."""
+        by_kind: dict[FaultKind, list[Fault]] = defaultdict(list)
+        for fault in self._unseen:
+            by_kind[fault.kind].append(fault)
+        for kind, unseen in by_kind.items():
+            reporter = self.stations if unseen[0].of_station else self.vehicles
+            shows = visibility.visible(kind, reporter, [fault.row for fault in unseen])
+            for fault, shown in zip(unseen, shows, strict=True):
+                if shown:
+                    self._unseen.remove(fault)
+                    self.fault_reports.append(self._fault_report(fault, self.now_ms))
+
+    def _fault_report(self, fault: Fault, visible_ms: int | None) -> FaultReport:
+        boxes: Devices = (self.stations if fault.of_station else self.vehicles).devices
+        onset_ms = self.start_ms + round(fault.onset_s * 1_000)
+        return FaultReport(boxes.ids[fault.row], str(fault.kind), DETECTOR_OF[fault.kind], onset_ms, visible_ms)

@@ -1,0 +1,145 @@
+"""What breaks: chosen by the seed, begun at its onset, seen once the data that was sent shows it.
+
+The thresholds of visibility are those of the field (12 V parked below 11.8 V; coolant from 110 °C; a tyre at 75 %
+of its peers, FMVSS 138; pads from 90 % worn; a connector above 90 °C), not those of any detector.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from simulator.arrays import Rows, stream
+from simulator.identity import StationTraits, VehicleTraits
+from simulator.models import STATIONS, VEHICLES, Powertrain
+from simulator.settings import FaultSection
+
+
+class FaultKind(StrEnum):
+    """Kinds of fault, by the names in the truth."""
+
+    WEAK_LOW_VOLTAGE_BATTERY = "weak_low_voltage_battery"
+    COOLANT_OVERHEATING = "coolant_overheating"
+    TYRE_LEAK = "tyre_leak"
+    BRAKE_PADS_WORN = "brake_pads_worn"
+    TROUBLE_CODE = "trouble_code"
+    STORED_CODE = "stored_code"
+    CONNECTOR_OVERHEATING = "connector_overheating"
+    STATION_FAILURE = "station_failure"
+
+
+DETECTOR_OF: Final = {
+    FaultKind.WEAK_LOW_VOLTAGE_BATTERY: "low_voltage_battery",
+    FaultKind.COOLANT_OVERHEATING: "coolant_overheating",
+    FaultKind.TYRE_LEAK: "tyre_pressure_low",
+    FaultKind.BRAKE_PADS_WORN: "brake_pads_worn",
+    FaultKind.TROUBLE_CODE: "diagnostic_trouble_code",
+    FaultKind.CONNECTOR_OVERHEATING: "connector_over_temperature",
+    FaultKind.STATION_FAILURE: "station_faulted",
+}
+"""Which finding each fault must lead to; a stored code without a lamp leads to none."""
+
+STATION_KINDS: Final = (FaultKind.CONNECTOR_OVERHEATING, FaultKind.STATION_FAILURE)
+CODE_KINDS: Final = (FaultKind.TROUBLE_CODE, FaultKind.STORED_CODE)
+_ENGINE_CODES: Final = ("P0301", "P0171", "P0420", "P0442", "P0128")
+_ELECTRIC_CODES: Final = ("P0A80", "P0AA6", "U0100", "C0561")
+
+
+class StationCause(NamedTuple):
+    """Why a station fails, as its NotifyEvent says it; codes are ChargeX MREC names."""
+
+    component: str
+    variable: str
+    actual_value: bool | float
+    tech_code: str
+    tech_info: str
+    for_dc: bool
+
+
+STATION_CAUSES: Final = (
+    StationCause("PowerContactor", "Tripped", True, "MREC17EVSEContactorFault", "contactor does not close", True),
+    StationCause("PowerContactor", "Tripped", True, "MREC17EVSEContactorFault", "contactor does not open", False),
+    StationCause("GroundIsolationProtection", "Impedance", 21_000.0, "MREC22ResistanceFault", "isolation lost", True),
+    StationCause("RCD", "Tripped", True, "MREC2GroundFailure", "residual current device has tripped", False),
+)
+CONNECTOR_CODE: Final = "MREC18CableOverTempDerate"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault of one asset; `row` counts vehicles or stations, `detail` is the wheel, code or cause."""
+
+    kind: FaultKind
+    row: int
+    onset_s: float
+    detail: int = 0
+    code: str = ""
+    size: float = 0.0
+    """0 to 1: how bad within its kind."""
+
+    @property
+    def of_station(self) -> bool:
+        return self.kind in STATION_KINDS
+
+
+def plan(settings: FaultSection, vehicles: VehicleTraits, stations: StationTraits) -> list[Fault]:
+    """The faults of a run, by onset. An asset has at most one."""
+    random = stream(vehicles.seed, "faults")
+    powertrain = np.array([VEHICLES[model].powertrain for model in vehicles.model], dtype=np.int64)
+    free = random.permutation(len(vehicles))
+    faults: list[Fault] = []
+    for kind in FaultKind:
+        rate = getattr(settings, kind.value)
+        if kind in STATION_KINDS:
+            continue
+        able = free if kind is not FaultKind.COOLANT_OVERHEATING else free[powertrain[free] == Powertrain.ICE]
+        chosen = able[: _count(rate, len(vehicles))]
+        free = free[~np.isin(free, chosen)]
+        faults += [_vehicle_fault(kind, int(row), int(powertrain[row]), settings, random) for row in chosen]
+    faults += _station_faults(settings, stations, random)
+    return sorted(faults, key=lambda fault: (fault.onset_s, fault.kind, fault.row))
+
+
+def _count(rate: float, assets: int) -> int:
+    """A handful; at least one of each kind in a fleet that is large enough to spare it."""
+    return max(round(rate * assets), 1 if rate > 0 and assets >= 10 else 0)
+
+
+def _onset_s(settings: FaultSection, random: np.random.Generator) -> float:
+    at_start, later = random.random() < settings.from_the_start, random.random()
+    return 0.0 if at_start else float(np.ceil(later * settings.onset_s_max))
+
+
+def _vehicle_fault(
+    kind: FaultKind, row: int, powertrain: int, settings: FaultSection, random: np.random.Generator
+) -> Fault:
+    onset_s, detail, size = _onset_s(settings, random), int(random.integers(0, 1 << 16)), random.random()
+    if kind in (FaultKind.BRAKE_PADS_WORN, FaultKind.STORED_CODE):
+        onset_s = 0.0  # years in the making
+    codes = _ELECTRIC_CODES if powertrain == Powertrain.BEV else _ENGINE_CODES
+    code = codes[detail % len(codes)] if kind in CODE_KINDS else ""
+    return Fault(kind, row, onset_s, detail % 4, code, float(size))
+
+
+def _station_faults(settings: FaultSection, stations: StationTraits, random: np.random.Generator) -> list[Fault]:
+    is_dc = np.array([STATIONS[model].is_dc for model in stations.model], dtype=np.bool_)
+    order: Rows = random.permutation(len(stations))
+    by_connector = np.concatenate([order[~is_dc[order]], order[is_dc[order]]])  # long AC sessions show it best
+    hot = by_connector[: _count(settings.connector_overheating, len(stations))]
+    rest = order[~np.isin(order, hot)]
+    failed = rest[: _count(settings.station_failure, len(stations))]
+    faults = [
+        Fault(FaultKind.CONNECTOR_OVERHEATING, int(row), _onset_s(settings, random), size=float(random.random()))
+        for row in hot
+    ]
+    for row in failed:
+        causes = [index for index, cause in enumerate(STATION_CAUSES) if cause.for_dc == is_dc[row]]
+        cause = causes[int(random.integers(0, len(causes)))]
+        faults.append(Fault(FaultKind.STATION_FAILURE, int(row), _onset_s(settings, random), cause))
+    return faults
+
+
+def rows_of(faults: list[Fault], kind: FaultKind) -> Rows:
+    """The assets with a fault of this kind."""
+    return np.array([fault.row for fault in faults if fault.kind is kind], dtype=np.intp)

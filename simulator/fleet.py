@@ -1,0 +1,180 @@
+"""The whole fleet as arrays, and one step for all of it.
+
+`step` is the physics loop: drivers decide, cars move, energy flows, stations charge, parts warm up, wear and cool.
+It returns what happened that devices tell as events. Nothing here knows about messages.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from simulator import charging, condition, energy, motion, plans, world
+from simulator.arrays import Flags, Floats, Integers, Rows
+from simulator.charging import Chargeable, SessionStep
+from simulator.condition import Condition
+from simulator.energy import Energy
+from simulator.identity import VehicleTraits
+from simulator.motion import Motion
+from simulator.plans import NOBODY, Mode, Place, Plans
+from simulator.stations import Stations
+
+IGNITION_S: Final = 12.0
+"""From switching on to rolling."""
+CRANKING_S: Final = 2.0
+_CLOCK_OF_REGION_S: Final = 3_600.0  # UTC+1
+_RETRY_S: Final = 600.0
+_RESERVE_M: Final = 25_000.0
+_RESERVE_TO_STATION_M: Final = 1_000.0
+
+
+@dataclass(slots=True)
+class Fleet:
+    """Everything that moves. `now_s` is simulated time since the start, `start_s` the start since 1970."""
+
+    traits: VehicleTraits
+    start_s: float
+    motion: Motion
+    energy: Energy
+    condition: Condition
+    plans: Plans
+    cars: Chargeable
+    stations: Stations
+    random: np.random.Generator
+    worn_out: Flags
+    """Cars whose pads nobody replaces."""
+    begun: list[SessionStep] = field(default_factory=list)
+    """Sessions that began before the first step; it tells them."""
+    now_s: float = 0.0
+    ambient: float = 15.0
+
+    def __len__(self) -> int:
+        return len(self.traits)
+
+    @property
+    def hour(self) -> float:
+        """Hour of day in the region."""
+        return (self.start_s + self.now_s + _CLOCK_OF_REGION_S) % 86_400.0 / 3_600.0
+
+    @property
+    def mode_s(self) -> Floats:
+        """Seconds since each car began what it does."""
+        return self.now_s - self.plans.since_s
+
+    @property
+    def cranking(self) -> Flags:
+        """Cars whose engine is being started by the 12 V battery."""
+        has_starter = ~self.energy.has_battery
+        return self.plans.driving & has_starter & (self.mode_s < CRANKING_S)
+
+
+@dataclass(slots=True)
+class Happened:
+    """What one step brought: rows of cars that set off and arrived, and steps of charging sessions."""
+
+    departed: list[int] = field(default_factory=list)
+    arrived: list[int] = field(default_factory=list)
+    sessions: list[SessionStep] = field(default_factory=list)
+
+
+def step(fleet: Fleet, step_s: float) -> Happened:
+    """Advance the whole fleet by `step_s` of simulated time."""
+    happened = Happened(sessions=fleet.begun)
+    fleet.begun = []
+    fleet.now_s += step_s
+    fleet.ambient = world.ambient_celsius(fleet.start_s + fleet.now_s)
+    _depart(fleet, happened)
+    _move(fleet, step_s, happened)
+    _charge(fleet, step_s, happened)
+    _age(fleet, step_s)
+    return happened
+
+
+def _depart(fleet: Fleet, happened: Happened) -> None:
+    parked = fleet.plans.mode == Mode.PARKED
+    rows = np.flatnonzero(parked & (fleet.now_s >= fleet.plans.departs_s))
+    if len(rows):
+        happened.departed.extend(send_off(fleet, rows).tolist())
+
+
+def send_off(fleet: Fleet, rows: Rows) -> Rows:
+    """Send the cars of `rows` somewhere; returns those that could go (the others retry later)."""
+    place, position = plans.next_places(fleet.plans, rows, fleet.random)
+    station = _stations_for(fleet, rows)
+    to_station = station != NOBODY
+    place[to_station] = Place.SITE
+    position[to_station] = fleet.stations.position[station[to_station]]
+    _refuel(fleet.energy, rows)
+    length = np.abs(position - fleet.motion.position[rows]).sum(axis=1)
+    reach = energy.range_m(fleet.energy, fleet.motion.mass_kg, rows)
+    can_go = reach > 1.2 * length + np.where(to_station, _RESERVE_TO_STATION_M, _RESERVE_M)
+    fleet.plans.departs_s[rows[~can_go]] = fleet.now_s + _RETRY_S
+    fleet.stations.reserved[station[to_station & ~can_go]] = NOBODY
+    going: Rows = rows[can_go]
+    fleet.plans.station[going] = station[can_go]
+    motion.depart(fleet.motion, going, position[can_go], fleet.random)
+    plans.begin_trip(fleet.plans, going, place[can_go], fleet.now_s)
+    fleet.motion.hold_until_s[going] = fleet.now_s + IGNITION_S
+    fleet.energy.fuel_used_l[going] = 0.0
+    fleet.energy.battery_used_wh[going] = 0.0
+    return going
+
+
+def _stations_for(fleet: Fleet, rows: Rows) -> Integers:
+    station: Integers = np.full(len(rows), NOBODY, dtype=np.int64)
+    for place in np.flatnonzero(charging.wants_charge(fleet.energy, rows)):
+        row = rows[place]
+        can_dc = bool(fleet.cars.dc_max_w[row] > 0)
+        found = charging.free_station(fleet.stations, fleet.motion.position[row], can_dc, can_dc)
+        station[place] = found
+        if found != NOBODY:
+            fleet.stations.reserved[found] = row
+    return station
+
+
+def _refuel(state: Energy, rows: Rows) -> None:
+    low = rows[state.has_engine[rows] & (state.fuel_l[rows] < 0.15 * state.tank_l[rows])]
+    state.fuel_l[low] = 0.96 * state.tank_l[low]
+
+
+def _move(fleet: Fleet, step_s: float, happened: Happened) -> None:
+    driving = fleet.plans.driving
+    arrived = motion.advance(fleet.motion, driving, fleet.now_s, step_s, fleet.random)
+    energy.advance(fleet.energy, driving, fleet.motion.wheel_w, fleet.motion.speed, fleet.now_s, step_s)
+    rows = np.flatnonzero(arrived)
+    if not len(rows):
+        return
+    happened.arrived.extend(rows.tolist())
+    plans.park(fleet.plans, rows, fleet.now_s, fleet.hour, fleet.random)
+    for vehicle in rows[fleet.plans.station[rows] != NOBODY].tolist():
+        station = int(fleet.plans.station[vehicle])
+        if fleet.stations.faulted[station]:
+            fleet.stations.reserved[station] = fleet.plans.station[vehicle] = NOBODY
+            continue
+        fleet.stations.linger_s[station] = charging.linger_s(fleet.random)
+        begun = charging.plug_in(fleet.stations, fleet.plans, fleet.cars, vehicle, station, fleet.now_s)
+        happened.sessions.append(begun)
+
+
+def _charge(fleet: Fleet, step_s: float, happened: Happened) -> None:
+    steps = charging.advance(fleet.stations, fleet.plans, fleet.cars, fleet.energy, fleet.ambient, fleet.now_s, step_s)
+    for change in steps:
+        if change.phase == "Ended":
+            charging.unplug(fleet.stations, fleet.plans, change.vehicle, change.station, fleet.now_s)
+    happened.sessions.extend(steps)
+
+
+def _age(fleet: Fleet, step_s: float) -> None:
+    state, driving = fleet.condition, fleet.plans.driving
+    ambient = fleet.ambient + state.ambient_offset
+    noise = fleet.random.standard_normal(len(fleet))
+    condition.advance_temperatures(state, ambient, fleet.energy.engine_on, driving, fleet.motion.speed, step_s)
+    energy.settle(fleet.energy)
+    heat_w = fleet.energy.pack_a**2 * energy.pack_resistance(fleet.energy)
+    condition.advance_battery_temperature(state, ambient, heat_w, fleet.energy.capacity_wh, step_s)
+    cranking = fleet.cranking
+    charged = (driving & ~cranking) | fleet.cars.is_charging
+    condition.advance_low_voltage(state, charged, cranking, fleet.mode_s, noise)
+    condition.advance_tyres(state, step_s)
+    condition.wear_brakes(state, fleet.energy.friction_w, fleet.worn_out, step_s)
+    condition.service(state, fleet.motion.odometer_m, ~driving)

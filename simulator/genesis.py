@@ -1,0 +1,224 @@
+"""A fleet as a simulation begins: some cars drive already, some charge, most are parked.
+
+Assets with a fault are placed so that it can show within an hour: a weak 12 V battery is parked, an overheating
+engine is on a long trip, a bad contact is under load.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from simulator import breakdown, charging, energy, faults, identity, models, motion, plans, stations, world
+from simulator.arrays import Flags, Floats, Rows, stream
+from simulator.charging import Chargeable
+from simulator.condition import SERVICE_INTERVAL_KM, Condition
+from simulator.energy import Energy
+from simulator.faults import Fault, FaultKind
+from simulator.fleet import Fleet
+from simulator.identity import VehicleTraits
+from simulator.models import Powertrain
+from simulator.motion import Motion
+from simulator.plans import NOBODY, Mode, Place, Plans
+
+_DRIVING_SHARE: Final = 0.35
+_OCCUPIED_SHARE: Final = 0.6
+_STAYS_PARKED_S: Final = 3_600.0
+_LONG_TRIP_M: Final = 27_000.0
+
+
+def create(seed: int, vehicle_count: int, station_count: int, start_s: float, planned: list[Fault]) -> Fleet:
+    """Everything at the start, with the faults applied that are there from the start."""
+    traits = identity.vehicles(seed, vehicle_count)
+    random = stream(seed, "happenings")
+    specs = [models.VEHICLES[index] for index in traits.model]
+    homes = world.places(seed, vehicle_count)
+    fleet = Fleet(
+        traits=traits,
+        start_s=start_s,
+        motion=Motion.at(
+            position=homes.homes,
+            mass_kg=_column([spec.mass_kg + 120.0 for spec in specs]),
+            drag_m2=_column([spec.drag_m2 for spec in specs]),
+            pace=np.clip(stream(seed, "style").normal(1.0, 0.08, vehicle_count), 0.8, 1.2),
+            odometer_m=identity.odometer_m(traits),
+        ),
+        energy=_energy(traits),
+        condition=_condition(traits, world.ambient_celsius(start_s)),
+        plans=_parked(homes, vehicle_count, random),
+        cars=_chargeable(traits),
+        stations=stations.create(identity.stations(seed, station_count)),
+        random=random,
+        worn_out=np.zeros(vehicle_count, dtype=np.bool_),
+        ambient=world.ambient_celsius(start_s),
+    )
+    reserved = _place_faulty(fleet, planned)
+    _plug_some(fleet, reserved, planned)
+    _drive_some(fleet, reserved)
+    energy.settle(fleet.energy)
+    for fault in planned:
+        if fault.onset_s <= 0:
+            breakdown.apply(fault, fleet)
+    return fleet
+
+
+def _column(values: list[float]) -> Floats:
+    return np.array(values, dtype=np.float64)
+
+
+def _energy(traits: VehicleTraits) -> Energy:
+    count, seed = len(traits), traits.seed
+    specs = [models.VEHICLES[index] for index in traits.model]
+    powertrain = np.array([spec.powertrain for spec in specs], dtype=np.int64)
+    age = identity.AGE_REFERENCE.year - traits.year
+    health = np.clip(1.0 - age * (0.012 + 0.008 * stream(seed, "ageing").random(count)), 0.7, 1.0)
+    capacity = 1_000.0 * _column([spec.battery_kwh for spec in specs]) * health
+    charge = 0.25 + 0.65 * stream(seed, "charge").random(count)
+    charge = np.where(powertrain == Powertrain.HEV, 0.45 + 0.15 * charge, charge)
+    tank = _column([spec.tank_l for spec in specs])
+    hybrid_cells = np.where(powertrain == Powertrain.HEV, 60.0, 96.0)
+    return Energy(
+        powertrain=powertrain,
+        has_battery=powertrain != Powertrain.ICE,
+        has_engine=powertrain != Powertrain.BEV,
+        can_charge=(powertrain == Powertrain.PHEV) | (powertrain == Powertrain.BEV),
+        engine_kw=_column([spec.engine_kw for spec in specs]),
+        tank_l=tank,
+        fuel_l=tank * (0.3 + 0.65 * stream(seed, "fuel").random(count)),
+        fuel_used_l=np.zeros(count),
+        capacity_wh=capacity,
+        battery_wh=charge * capacity,
+        battery_used_wh=np.zeros(count),
+        state_of_health=health,
+        cells=np.where(powertrain == Powertrain.ICE, 0.0, hybrid_cells),
+        cell_spread_v=0.004 + 0.012 * stream(seed, "cell spread").random(count),
+        battery_w=np.zeros(count),
+        pack_v=np.zeros(count),
+        pack_a=np.zeros(count),
+        engine_w=np.zeros(count),
+        friction_w=np.zeros(count),
+        engine_on=np.zeros(count, dtype=np.bool_),
+        engine_since_s=np.zeros(count),
+    )
+
+
+def _condition(traits: VehicleTraits, ambient: float) -> Condition:
+    count, seed = len(traits), traits.seed
+    placard = _column([models.VEHICLES[index].placard_kpa for index in traits.model])
+    offset = stream(seed, "weather").normal(0.0, 0.8, count)
+    air = np.full(count, ambient) + offset
+    driven_km = identity.odometer_m(traits) / 1_000.0
+    until_service = SERVICE_INTERVAL_KM * stream(seed, "service").random(count) + 100.0
+    return Condition(
+        ambient_offset=offset,
+        coolant=air.copy(),
+        oil=air.copy(),
+        battery=air.copy(),
+        tyre=air.copy(),
+        rest_v=12.48 + 0.24 * stream(seed, "rest voltage").random(count),
+        charging_v=13.65 + 0.45 * stream(seed, "charging voltage").random(count),
+        low_voltage=np.full(count, 12.6),
+        low_voltage_a=np.zeros(count),
+        cold_kpa=placard[:, None] * (0.98 + 0.04 * stream(seed, "tyres").random((count, 4))),
+        pad_wear=4.0 + 58.0 * np.repeat(stream(seed, "pads").random((count, 2)), 2, axis=1),
+        service_at_km=driven_km + until_service,
+        coolant_extra=np.zeros(count),
+        leak_per_s=np.zeros((count, 4)),
+        leak_floor=np.zeros(count),
+        low_voltage_drop=np.zeros(count),
+    )
+
+
+def _chargeable(traits: VehicleTraits) -> Chargeable:
+    count = len(traits)
+    specs = [models.VEHICLES[index] for index in traits.model]
+    return Chargeable(
+        ac_max_w=1_000.0 * _column([spec.ac_kw_max for spec in specs]),
+        dc_max_w=1_000.0 * _column([spec.dc_kw_max for spec in specs]),
+        metered_wh=np.zeros(count),
+        metered_s=np.zeros(count),
+        is_charging=np.zeros(count, dtype=np.bool_),
+        inlet_w=np.zeros(count),
+        last_station=np.full(count, NOBODY),
+    )
+
+
+def _parked(homes: world.Places, count: int, random: np.random.Generator) -> Plans:
+    """Everyone at home, parked for a while already, leaving sooner or later."""
+    place = np.full(count, int(Place.HOME))
+    return Plans(
+        places=homes,
+        mode=np.full(count, int(Mode.PARKED)),
+        place=place,
+        since_s=-random.uniform(1_800.0, 14_400.0, count),
+        departs_s=random.uniform(0.02, 1.0, count) * plans.stays_s(place, 12.0, random),
+        trip_began_s=np.zeros(count),
+        trips=np.zeros(count, dtype=np.int64),
+        station=np.full(count, NOBODY),
+    )
+
+
+def _place_faulty(fleet: Fleet, planned: list[Fault]) -> Flags:
+    """Returns which cars keep what they were given here."""
+    reserved = np.zeros(len(fleet), dtype=np.bool_)
+    for fault in planned:
+        if fault.kind is FaultKind.WEAK_LOW_VOLTAGE_BATTERY:
+            fleet.plans.departs_s[fault.row] = fault.onset_s + _STAYS_PARKED_S
+            reserved[fault.row] = True
+    hot = faults.rows_of(planned, FaultKind.COOLANT_OVERHEATING)
+    far = -np.sign(fleet.plans.places.homes[hot]) * _LONG_TRIP_M
+    fleet.energy.fuel_l[hot] = np.maximum(fleet.energy.fuel_l[hot], 0.4 * fleet.energy.tank_l[hot])
+    _set_off(fleet, hot, world.on_street(far), np.zeros(len(hot)))
+    reserved[hot] = True
+    return reserved
+
+
+def _plug_some(fleet: Fleet, reserved: Flags, planned: list[Fault]) -> None:
+    """Connect cars that can charge; the ones at a bad contact have the longest sessions before them."""
+    bad = faults.rows_of(planned, FaultKind.CONNECTOR_OVERHEATING)
+    others = fleet.random.permutation(np.setdiff1d(np.arange(len(fleet.stations)), bad))
+    chosen = np.concatenate([bad, others])[: max(len(bad), round(_OCCUPIED_SHARE * len(fleet.stations)))]
+    able = np.flatnonzero(fleet.energy.can_charge & ~reserved)
+    by_capacity = able[np.argsort(-fleet.energy.capacity_wh[able], kind="stable")]
+    for station, vehicle in zip(chosen.tolist(), _charging_order(by_capacity, len(bad), fleet.random), strict=False):
+        is_dc = bool(fleet.stations.is_dc[station])
+        if is_dc and fleet.cars.dc_max_w[vehicle] <= 0:
+            continue
+        low = 0.12 if station in bad else 0.2
+        fleet.energy.battery_wh[vehicle] = fleet.energy.capacity_wh[vehicle] * (low + 0.25 * fleet.random.random())
+        fleet.motion.position[vehicle] = fleet.stations.position[station]
+        fleet.stations.linger_s[station] = charging.linger_s(fleet.random)
+        begun = charging.plug_in(fleet.stations, fleet.plans, fleet.cars, vehicle, station, 0.0)
+        fleet.begun.append(begun)
+        reserved[vehicle] = True
+
+
+def _charging_order(by_capacity: Rows, largest_first: int, random: np.random.Generator) -> list[int]:
+    rest = random.permutation(by_capacity[largest_first:])
+    return [*by_capacity[:largest_first].tolist(), *rest.tolist()]
+
+
+def _drive_some(fleet: Fleet, reserved: Flags) -> None:
+    """Put a share of the free cars somewhere along a trip."""
+    free = np.flatnonzero(~reserved)
+    u = fleet.random.random(len(free))
+    rows = free[u < _DRIVING_SHARE]
+    soc = fleet.energy.state_of_charge[rows]
+    rows = rows[~fleet.energy.can_charge[rows] | (soc > 0.4)]
+    _, destination = plans.next_places(fleet.plans, rows, fleet.random)
+    _set_off(fleet, rows, destination, 0.7 * fleet.random.random(len(rows)))
+
+
+def _set_off(fleet: Fleet, rows: Rows, destination: Floats, done: Floats) -> None:
+    """Cars of `rows` have already driven the share `done` of the way to `destination`."""
+    motion.depart(fleet.motion, rows, destination, fleet.random)
+    plans.begin_trip(fleet.plans, rows, np.full(len(rows), int(Place.WORK)), 0.0)
+    state = fleet.motion
+    driven = done * state.along[rows, -1]
+    began = -driven / 11.0 - 60.0
+    state.trip_m[rows] = driven
+    state.next_stop_m[rows] += driven
+    state.position[rows] = world.position_at(state.points[rows], state.along[rows], driven)
+    fleet.plans.since_s[rows] = fleet.plans.trip_began_s[rows] = began
+    warm = np.where(fleet.energy.has_engine[rows], 88.0, fleet.condition.coolant[rows])
+    fleet.condition.coolant[rows] = warm
+    fleet.condition.oil[rows] = warm

@@ -1,0 +1,62 @@
+"""Devices that misbehave as real ones do: the same message twice, or a message later than the next ones.
+
+Never across sessions: what a device still owes is sent before its session ends. Duplicates are the same message and
+carry `again`, so that the truth has it once.
+"""
+
+import heapq
+import itertools
+from typing import Final
+
+from simulator.arrays import stream
+from simulator.devices import Message
+from wire.topics import Channel
+
+_DELAY_STEPS_MAX: Final = 40
+
+
+class Misbehaviour:
+    """Holds messages back and repeats them; `rate` is the share of messages it touches."""
+
+    def __init__(self, seed: int, rate: float) -> None:
+        self._random = stream(seed, "misbehaviour")
+        self._rate = rate
+        self._order = itertools.count()
+        self._later: list[tuple[int, int, Message]] = []
+        self.repeated = 0
+        self.delayed = 0
+
+    def pass_on(self, messages: list[Message], step: int) -> list[Message]:
+        """What is sent at `step` of what the devices made, with what was due from before."""
+        if self._rate <= 0:
+            return messages
+        sent = []
+        draws = self._random.random((len(messages), 2)).tolist()
+        for message, (which, how_long) in zip(messages, draws, strict=True):
+            if message.channel is Channel.CONNECTION:
+                sent += self.release(message.device)  # births and farewells are the borders of sessions
+                sent.append(message)
+                continue
+            at = step + 1 + int(how_long * _DELAY_STEPS_MAX)
+            if which >= self._rate or which < self._rate / 2:
+                sent.append(message)
+            else:
+                self.delayed += 1
+                self._keep(at, message)
+            if which < self._rate / 2:
+                self.repeated += 1
+                self._keep(at, message._replace(again=True))
+        while self._later and self._later[0][0] <= step:
+            sent.append(heapq.heappop(self._later)[2])
+        return sent
+
+    def release(self, device: int | None = None) -> list[Message]:
+        """Everything still owed, by one device or by all, in order of its time."""
+        owed = sorted(entry for entry in self._later if device is None or entry[2].device == device)
+        if owed:
+            self._later = [entry for entry in self._later if device is not None and entry[2].device != device]
+            heapq.heapify(self._later)
+        return [message for _, _, message in owed]
+
+    def _keep(self, step: int, message: Message) -> None:
+        heapq.heappush(self._later, (step, next(self._order), message))

@@ -1,0 +1,116 @@
+"""Settings of the simulator: what the fleet is, what breaks, how it is sent. One table of the TOML file each."""
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from runtime import settings as shared
+from runtime.settings import ConfigError, KafkaSettings, MongoSettings, MqttSettings, Section, Settings
+
+Rate = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class FleetSection(Section):
+    """How many assets, in which time, how often they report."""
+
+    vehicles: int = Field(200, ge=0, le=1_000_000)
+    stations: int = Field(20, ge=0, le=100_000)
+    seed: int = Field(1, ge=0, le=2**31)
+    speedup: float = Field(60.0, gt=0.0, le=1_000.0)
+    interval_s: int = Field(10, ge=1, le=3_600)
+    duration_s: float = Field(60.0, ge=0.0)
+    """Of wall time; 0: until told to stop."""
+    step_s: float = Field(1.0, ge=0.2, le=2.0)
+    full_snapshot_s: float = Field(600.0, ge=1.0)
+    sleepers: Rate = 0.25
+    """Share of vehicles whose telematics unit sleeps when parked long enough."""
+    sleep_after_s: float = Field(900.0, ge=60.0)
+    reboots_per_day: float = Field(1.0, ge=0.0, le=1_000.0)
+    """How often a device restarts without being asked, each."""
+    json_share: Rate = 0.1
+    numbers_share: Rate = 0.2
+    """Share of devices that send catalogue numbers instead of paths."""
+    samples_share: Rate = 0.15
+    """Share of vehicles that put several samples into a frame."""
+
+    @model_validator(mode="after")
+    def _whole_steps(self) -> Self:
+        steps = self.interval_s / self.step_s
+        if abs(steps - round(steps)) > 1e-9:
+            raise ValueError(f"interval_s {self.interval_s} is not a whole number of steps of {self.step_s} s")
+        return self
+
+
+class FaultSection(Section):
+    """Shares of the fleet that break, by kind. Of the cars that can have the fault where not all can."""
+
+    weak_low_voltage_battery: Rate = 0.02
+    coolant_overheating: Rate = 0.02
+    tyre_leak: Rate = 0.02
+    brake_pads_worn: Rate = 0.02
+    trouble_code: Rate = 0.02
+    stored_code: Rate = 0.02
+    """Codes without a lamp: nothing that needs a workshop."""
+    connector_overheating: Rate = 0.1
+    station_failure: Rate = 0.1
+    from_the_start: Rate = 0.5
+    """Share of the faults that are there when the run begins."""
+    onset_s_max: float = Field(900.0, ge=0.0)
+    """The others begin within this much simulated time."""
+
+
+class SendSection(Section):
+    """How messages leave."""
+
+    connections: int = Field(4, ge=0, le=1_000)
+    """MQTT connections that share the devices; 0: one for each device, with a last will."""
+    devices_with_own_connection_max: int = Field(500, ge=1, le=10_000)
+    in_flight_messages_max: int = Field(64, ge=1, le=10_000)
+    """Unacknowledged messages of one connection."""
+    misbehave: Rate = 0.01
+    """Share of messages that are sent twice or too late."""
+    connect_timeout_s: float = Field(10.0, gt=0.0)
+    drain_timeout_s: float = Field(30.0, gt=0.0)
+    """How long to wait at the end for acknowledgements."""
+    rate_max: float = Field(600.0, gt=0.0)
+    """Messages per second of a replay that is not paced by `speedup`."""
+
+
+class SimulatorSettings(Settings):
+    """All of it; environment names begin with `FLEETFOLD_SIM__`."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+    env_prefix: ClassVar[str] = "FLEETFOLD_SIM"
+
+    mqtt: MqttSettings = MqttSettings()
+    kafka: KafkaSettings = KafkaSettings()
+    mongo: MongoSettings = MongoSettings()
+    fleet: FleetSection = FleetSection()
+    faults: FaultSection = FaultSection()
+    send: SendSection = SendSection()
+
+
+def load(file: Path | None, options: dict[str, dict[str, Any]]) -> SimulatorSettings:
+    """File and environment, then `options` (section → key → value from the command line; None: not given).
+
+    Raises `ConfigError` with every fault.
+    """
+    settings = shared.load(SimulatorSettings, file)
+    sections: dict[str, Section] = {}
+    faults: list[str] = []
+    for name, given in options.items():
+        section = getattr(settings, name)
+        values = {**_given(section), **{key: value for key, value in given.items() if value is not None}}
+        try:
+            sections[name] = type(section).model_validate(values)
+        except ValidationError as error:
+            faults += [f"{name}.{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()]
+    if faults:
+        raise ConfigError(faults)
+    return settings.model_copy(update=sections)
+
+
+def _given(section: Section) -> dict[str, Any]:
+    return {key: getattr(section, key) for key in section.model_fields_set}

@@ -1,0 +1,65 @@
+"""What people see: a line that moves while a run lasts, and a table at its end."""
+
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+
+from simulator.running import Numbers
+
+
+class Progress:
+    """Shows numbers on a terminal; quiet where stderr is none. A context manager around the work."""
+
+    def __init__(self) -> None:
+        is_terminal = sys.stderr.isatty()
+        self._status = Status("connecting", console=Console(stderr=True)) if is_terminal else None
+
+    def show(self, numbers: Numbers) -> None:
+        if self._status is None:
+            return
+        simulated = datetime.fromtimestamp(numbers.simulated_time_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        self._status.update(
+            f"{numbers.frames:,} frames  {numbers.events:,} events  {numbers.acknowledged:,} acknowledged  {simulated}"
+        )
+
+    def shown(self) -> AbstractContextManager[Any]:
+        """While this is entered the line is on screen."""
+        return self._status if self._status is not None else nullcontext()
+
+
+_LABELS: Final = {
+    "frames": "frames",
+    "events": "events",
+    "connections": "connection messages",
+    "repeated": "sent twice",
+    "delayed": "sent late",
+    "skipped": "values left out",
+    "acknowledged": "acknowledged",
+    "unacknowledged": "not acknowledged",
+    "refused": "refused by the broker",
+    "wall_s": "seconds",
+    "messages_per_s": "messages a second",
+    "core_share": "share of a core",
+}
+
+
+def summary_table(summary: Mapping[str, Any]) -> Table:
+    """A summary for people."""
+    table = Table(box=None, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name, label in _LABELS.items():
+        if name in summary:
+            value = summary[name]
+            table.add_row(label, f"{value:,.2f}" if isinstance(value, float) else f"{value:,}")
+    for name, value in summary.get("lateness_s", {}).items():
+        table.add_row(f"lateness {name}", f"{value * 1_000:,.1f} ms")
+    for fault, counts in summary.get("faults", {}).items():
+        table.add_row(f"fault {fault}", f"{counts.get('begun', 0)} begun, {counts.get('visible', 0)} visible")
+    return table
