@@ -66,7 +66,7 @@ def _query(
 
 def _order(options: Options, comparisons: list[Comparison]) -> Order | Fault:
     if options.sort is None:
-        return ordering.default(options.near is not None, options.silent_for is not None, comparisons)
+        return ordering.default(options, comparisons)
     order = ordering.parse(options.sort)
     if isinstance(order, Order) and order.by == "distance" and options.near is None:
         return Fault("--sort: distance needs --near LATITUDE,LONGITUDE")

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from cloud.indexes import value_field
 from cloud.queries import signals
+from cloud.queries.asking import Options
 from cloud.queries.faults import Fault, closest
 from cloud.queries.signals import Comparison
 from wire import catalogue
@@ -58,13 +59,14 @@ def parse(text: str) -> Order | Fault:
     return Order(value_field(signal), direction, signal)
 
 
-def default(near: bool, silent: bool, comparisons: list[Comparison]) -> Order:
-    """Without `--sort`: nearest, else longest silent, else the most extreme of the first compared signal, else id."""
-    if near:
+def default(options: Options, comparisons: list[Comparison]) -> Order:
+    """Without `--sort`: nearest, else longest silent, else the most extreme of the first compared signal, else by
+    year where several are asked for, else id. It is the order of the filter's own index, which so serves both."""
+    if options.near is not None:
         return Order("distance")
-    if silent:
+    if options.silent_for is not None:
         return Order(_FIELDS["last_seen"])
     for comparison in comparisons:
-        if comparison.extreme_first is not None:
-            return Order(value_field(comparison.signal), comparison.extreme_first, comparison.signal)
-    return Order("_id")
+        if comparison.direction is not None:
+            return Order(value_field(comparison.signal), comparison.direction, comparison.signal)
+    return Order(_FIELDS["year"] if options.year is not None else "_id")

@@ -37,9 +37,11 @@ class Comparison(NamedTuple):
         return {value_field(self.signal): comparison}
 
     @property
-    def extreme_first(self) -> int | None:
-        """The direction that puts the most extreme match first, where the operator has one."""
-        return {"<": 1, "<=": 1, ">": -1, ">=": -1}.get(self.operator)
+    def direction(self) -> int | None:
+        """The telling order of several matches: the most extreme first; none where all are equal."""
+        if self.operator == "=" or self.signal.type == "string[]":
+            return None
+        return -1 if self.operator in (">", ">=") else 1
 
 
 def parse(expression: str) -> Comparison | Fault:
