@@ -7,7 +7,8 @@ meaning: a frame may carry them instead of paths. Ranges are ours: outside them 
 
 import csv
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from importlib import resources
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -17,6 +18,9 @@ from wire.malformed import Malformed, Reason
 from wire.topics import Kind
 
 VERSION: Final = "1"
+
+_FLOATS: Final = frozenset({"float", "double"})
+_FLOAT_TYPES: Final = frozenset({float, int})
 
 Value = bool | int | float | str | list[str]
 
@@ -29,10 +33,14 @@ _INTEGER_RANGES: Final = {
 
 
 class Signal(NamedTuple):
-    """One row of the catalogue. `search`: staff filter on it, so the twin store keeps an index."""
+    """One row of the catalogue. `search`: staff filter on it, so the twin store keeps an index.
+
+    `is_numeric`: its values are numbers (booleans are not). `judge(value)`: see `checked`.
+    """
 
     number: int
     path: str
+    kind: Kind
     type: str
     unit: str
     min: float
@@ -40,23 +48,16 @@ class Signal(NamedTuple):
     allowed: frozenset[str]
     data_class: str
     search: bool
-
-    @property
-    def kind(self) -> Kind:
-        """Which kind of asset has this signal."""
-        return Kind.VEHICLE if self.path.startswith("Vehicle.") else Kind.STATION
-
-    @property
-    def is_numeric(self) -> bool:
-        """Whether values are numbers (booleans are not)."""
-        return self.type in ("float", "double") or self.type in _INTEGER_RANGES
+    is_numeric: bool
+    judge: Callable[[Any], Value | Malformed]
 
 
 def _signal(row: Mapping[str, str]) -> Signal:
     low, high = _INTEGER_RANGES.get(row["type"], (-math.inf, math.inf))
-    return Signal(
+    signal = Signal(
         number=int(row["number"]),
         path=row["path"],
+        kind=Kind.VEHICLE if row["path"].startswith("Vehicle.") else Kind.STATION,
         type=row["type"],
         unit=row["unit"],
         min=float(row["min"]) if row["min"] else low,
@@ -64,12 +65,86 @@ def _signal(row: Mapping[str, str]) -> Signal:
         allowed=frozenset(row["allowed"].split()),
         data_class=row["data_class"],
         search=row["search"] == "yes",
+        is_numeric=row["type"] in _INTEGER_RANGES or row["type"] in _FLOATS,
+        judge=_never,
     )
+    return signal._replace(judge=_judge_of(signal))
 
 
 def _load() -> tuple[Signal, ...]:
     with resources.files("wire").joinpath("catalogue.csv").open(encoding="utf-8") as table:
         return tuple(_signal(row) for row in csv.DictReader(table))
+
+
+def checked(signal: Signal, value: Any) -> Value | Malformed:
+    """`value` as the catalogue wants it (integers widened where floats are due), or why not."""
+    return signal.judge(value)
+
+
+def _never(value: Any) -> Value | Malformed:
+    raise AssertionError(value)
+
+
+def _judge_of(signal: Signal) -> Callable[[Any], Value | Malformed]:
+    """A judge per signal, made once: each value of each frame passes through one."""
+    if signal.type in _FLOATS:
+        return _float_judge(signal)
+    if signal.is_numeric:
+        return _integer_judge(signal)
+    if signal.type == "boolean":
+        return lambda value: value if type(value) is bool else _wrong_type(signal, value)
+    if signal.type == "string":
+        return lambda value: _text(signal, value)
+    return lambda value: _texts(signal, value)
+
+
+def _float_judge(signal: Signal) -> Callable[[Any], Value | Malformed]:
+    low, high = max(signal.min, -sys.float_info.max), min(signal.max, sys.float_info.max)
+
+    def judge(value: Any) -> Value | Malformed:
+        # NaN fails the comparison, infinities lie outside; bool is not among the types
+        if type(value) in _FLOAT_TYPES and low <= value <= high:
+            return float(value)
+        return _out_of_range(signal, value) if type(value) in _FLOAT_TYPES else _wrong_type(signal, value)
+
+    return judge
+
+
+def _integer_judge(signal: Signal) -> Callable[[Any], Value | Malformed]:
+    low, high = signal.min, signal.max
+
+    def judge(value: Any) -> Value | Malformed:
+        if type(value) is not int and not (type(value) is float and value.is_integer()):
+            return _wrong_type(signal, value)
+        return int(value) if low <= value <= high else _out_of_range(signal, value)
+
+    return judge
+
+
+def _text(signal: Signal, value: Any) -> Value | Malformed:
+    if type(value) is not str:
+        return _wrong_type(signal, value)
+    if signal.allowed and value not in signal.allowed:
+        return Malformed(Reason.OUT_OF_RANGE, f"{signal.path}: {value[:40]!r} is none of {sorted(signal.allowed)}")
+    if len(value) > limits.TEXT_CHARS_MAX:
+        return Malformed(Reason.OUT_OF_RANGE, f"{signal.path}: {len(value)} characters")
+    return value
+
+
+def _texts(signal: Signal, value: Any) -> Value | Malformed:
+    if type(value) is not list or not all(type(item) is str for item in value):
+        return _wrong_type(signal, value)
+    if len(value) > limits.LIST_ITEMS_MAX or any(len(item) > limits.TEXT_CHARS_MAX for item in value):
+        return Malformed(Reason.OUT_OF_RANGE, f"{signal.path}: list or text too long")
+    return value
+
+
+def _out_of_range(signal: Signal, value: Any) -> Malformed:
+    return Malformed(Reason.OUT_OF_RANGE, f"{signal.path}: {value!r:.40} not in {signal.min:g}..{signal.max:g}")
+
+
+def _wrong_type(signal: Signal, value: Any) -> Malformed:
+    return Malformed(Reason.WRONG_TYPE, f"{signal.path}: {type(value).__name__} where {signal.type} is due")
 
 
 SIGNALS: Final = _load()
@@ -83,44 +158,3 @@ _BY_KEY: Final[Mapping[str | int, Signal]] = MappingProxyType(
 def find(key: str | int) -> Signal | None:
     """The signal of a path or number; JSON can only carry the number as text."""
     return None if type(key) is bool else _BY_KEY.get(key)
-
-
-def checked(signal: Signal, value: Any) -> Value | Malformed:
-    """`value` as the catalogue wants it (integers widened where floats are due), or why not."""
-    if signal.is_numeric:
-        return _number(signal, value)
-    if signal.type == "boolean":
-        return value if type(value) is bool else _wrong_type(signal, value)
-    if signal.type == "string":
-        return _text(signal, value)
-    if type(value) is not list or not all(type(item) is str for item in value):
-        return _wrong_type(signal, value)
-    if len(value) > limits.LIST_ITEMS_MAX or any(len(item) > limits.TEXT_CHARS_MAX for item in value):
-        return Malformed(Reason.OUT_OF_RANGE, f"{signal.path}: list or text too long")
-    return value
-
-
-def _number(signal: Signal, value: Any) -> Value | Malformed:
-    if type(value) is int:
-        number: float = value
-    elif type(value) is float and (signal.type in ("float", "double") or value.is_integer()):
-        number = value
-    else:
-        return _wrong_type(signal, value)
-    if not signal.min <= number <= signal.max or math.isinf(number):  # NaN fails the comparison
-        return Malformed(Reason.OUT_OF_RANGE, f"{signal.path}: {value!r:.40} not in {signal.min:g}..{signal.max:g}")
-    return float(number) if signal.type in ("float", "double") else int(number)
-
-
-def _text(signal: Signal, value: Any) -> Value | Malformed:
-    if type(value) is not str:
-        return _wrong_type(signal, value)
-    if signal.allowed and value not in signal.allowed:
-        return Malformed(Reason.OUT_OF_RANGE, f"{signal.path}: {value[:40]!r} is none of {sorted(signal.allowed)}")
-    if len(value) > limits.TEXT_CHARS_MAX:
-        return Malformed(Reason.OUT_OF_RANGE, f"{signal.path}: {len(value)} characters")
-    return value
-
-
-def _wrong_type(signal: Signal, value: Any) -> Malformed:
-    return Malformed(Reason.WRONG_TYPE, f"{signal.path}: {type(value).__name__} where {signal.type} is due")

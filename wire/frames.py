@@ -1,6 +1,6 @@
 """A device's payload to samples: decode, check shape, resolve names, judge each value."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from wire import catalogue, codec, limits
 from wire.catalogue import Signal, Value
@@ -51,28 +51,33 @@ def read(frame: Frame, received_ms: int, kind: Kind | None = None) -> Reading | 
         return Malformed(Reason.CLOCK_AHEAD, f"{max(times) - received_ms} ms ahead of the gateway")
     samples = [Sample(ts_ms, {}) for ts_ms in times]
     rejected: list[Malformed] = []
+    first, several = samples[0].values, frame.dt is not None
     for key, given in frame.signals.items():
         signal = catalogue.find(key)
         if signal is None:
             rejected.append(Malformed(Reason.UNKNOWN_SIGNAL, f"{str(key)[:120]!r} is not in the catalogue"))
-            continue
-        if kind is not None and signal.kind is not kind:
+        elif kind is not None and signal.kind is not kind:
             rejected.append(Malformed(Reason.UNKNOWN_SIGNAL, f"{signal.path} is not a signal of a {kind}"))
-            continue
-        column = [given] if frame.dt is None else given
-        if type(column) is not list or len(column) != len(samples):
-            rejected.append(Malformed(Reason.WRONG_SHAPE, f"{signal.path}: not a list of {len(samples)} values"))
-            continue
-        _place(signal, column, samples, rejected)
+        elif several:
+            _place(signal, given, samples, rejected)
+        elif given is not None:
+            value = signal.judge(given)
+            if isinstance(value, Malformed):
+                rejected.append(value)
+            else:
+                first[signal.number] = value
     return Reading(frame.session, frame.seq, samples, rejected)
 
 
-def _place(signal: Signal, column: list[Value | None], samples: list[Sample], rejected: list[Malformed]) -> None:
+def _place(signal: Signal, column: Any, samples: list[Sample], rejected: list[Malformed]) -> None:
+    if type(column) is not list or len(column) != len(samples):
+        rejected.append(Malformed(Reason.WRONG_SHAPE, f"{signal.path}: not a list of {len(samples)} values"))
+        return
     refused: list[Malformed] = []
     for sample, given in zip(samples, column, strict=True):
         if given is None:
             continue
-        value = catalogue.checked(signal, given)
+        value = signal.judge(given)
         if isinstance(value, Malformed):
             refused.append(value)
         else:
