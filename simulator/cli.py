@@ -85,6 +85,42 @@ def run(
         raise typer.Exit(exits.FAILED)
 
 
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="CSV file, gzipped or not.")],
+    mapping: Annotated[str, typer.Option(help="carobd, acn, or a mapping file.")],
+    truth: TruthOption,
+    speedup: Annotated[
+        float | None, typer.Option(min=0.001, help="Recorded seconds in a second [as fast as --rate-max allows].")
+    ] = None,
+    rate_max: Annotated[float | None, typer.Option(help="Messages a second without --speedup [config: 600].")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Read at most so many rows.")] = None,
+    duration_s: Annotated[
+        float, typer.Option(min=0, help="End after so many seconds; without --speedup, spread over them. 0: no limit.")
+    ] = 0.0,
+    end: Annotated[
+        str | None, typer.Option(help="When a recording without a clock of its own ends, ISO 8601 [now].")
+    ] = None,
+    connections: Annotated[int | None, typer.Option(help="MQTT connections [config: 4].")] = None,
+    mqtt_url: MqttOption = None,
+    config: ConfigOption = None,
+    check: CheckOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Replay recorded data as devices. Exit code 1: not everything was acknowledged."""
+    send = {"connections": connections, "rate_max": rate_max}
+    loaded = _load(config, {"send": send, "mqtt": {"url": mqtt_url}}, check)
+    end_ms = _time_ms(end, "--end") if end else None
+    from simulator import commands  # as above
+
+    options = commands.ReplayOptions(file, mapping, limit, speedup, duration_s, end_ms)
+    with _explained_failures():
+        summary = commands.replay(loaded, truth, options, show.Progress(), stopping.stop_event())
+    _say(summary, as_json)
+    if summary["unacknowledged"] or summary["refused"]:
+        raise typer.Exit(exits.FAILED)
+
+
 @contextmanager
 def _explained_failures() -> Iterator[None]:
     """What cannot be done ends the command with one line and its exit code."""

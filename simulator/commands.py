@@ -3,15 +3,23 @@
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from simulator import mqtt, schedule
 from simulator.engine import Engine
 from simulator.errors import UnusableError
+from simulator.replay import frames, moments, replaying
+from simulator.replay import mapping as mappings
+from simulator.replay.replaying import Tempo
+from simulator.replay.table import Table
+from simulator.replay.values import Skipped
 from simulator.running import Outbox, Run
 from simulator.settings import SimulatorSettings
 from simulator.show import Progress
 from simulator.truth import TruthWriter
+
+_ENDS_BEFORE_NOW_MS: Final = 10_000
+"""A recording without a clock is laid out to end this long before the replay begins."""
 
 
 def run(
@@ -33,6 +41,46 @@ def run(
         outbox = Outbox(writer, broker, progress.show)
         work = Run(Engine(settings, begins_ms), writer, outbox, stop)
         return work.go(fleet.duration_s, settings.send.drain_timeout_s).plain()
+
+
+class ReplayOptions(NamedTuple):
+    """What `fleetfold-sim replay` was asked for; `speedup` None: as fast as the rate allows."""
+
+    file: Path
+    mapping: str
+    limit: int | None
+    speedup: float | None
+    duration_s: float
+    end_ms: int | None
+
+
+def replay(
+    settings: SimulatorSettings, truth: Path, options: ReplayOptions, progress: Progress, stop: threading.Event
+) -> dict[str, Any]:
+    """`fleetfold-sim replay`."""
+    mapping = mappings.load(options.mapping)
+    skipped = Skipped()
+    with Table(options.file) as table:
+        mappings.check_columns(mapping, options.mapping, table.header)
+        rows = table.rows(sorted(set(mapping.columns().values())), options.limit)
+        end_ms = options.end_ms if options.end_ms is not None else int(time.time() * 1_000) - _ENDS_BEFORE_NOW_MS
+        sessions = moments.sessions(mapping, rows, end_ms, skipped)
+    _check_connections(settings, len({session.asset_id for session in sessions}))
+    total = frames.count(sessions, mapping.frames.samples_per_frame)
+    rate = settings.send.rate_max
+    if options.duration_s:  # spread over the time there is, with some left to drain
+        rate = min(rate, total / (0.9 * options.duration_s))
+    tempo = Tempo(options.speedup, max(rate, 1.0), options.duration_s)
+    description = {"command": "replay", "file": options.file.name, "mapping": options.mapping, "messages": total}
+    with (
+        progress.shown(),
+        TruthWriter(truth, description) as writer,
+        mqtt.Publisher(settings.mqtt, settings.send) as broker,
+    ):
+        outbox = Outbox(writer, broker, progress.show)
+        stream = frames.messages(sessions, mapping.asset.kind, mapping.frames.samples_per_frame)
+        summary = replaying.go(stream, tempo, outbox, stop, settings.send.drain_timeout_s)
+    return {**summary, "skipped": skipped.total, "skipped_by": skipped.counts}
 
 
 def _check_connections(settings: SimulatorSettings, devices: int) -> None:

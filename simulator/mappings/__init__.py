@@ -1,0 +1,1 @@
+"""Mapping files that come with fleetfold; see `simulator.replay.mapping` for the format."""
