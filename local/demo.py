@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from rich.console import Console
 
-from local import apart, findings, observe, queries, services, system, view, waiting, watch
+from local import apart, findings, observe, programs, queries, services, system, view, waiting, watch
 from local.processes import Child, Processes
 from local.servers import stack
 from runtime import exits
@@ -59,6 +59,7 @@ class _Demo:
         self._plan, self._owner, self._directory = plan, owner, directory
         self._console, self._stop = console, stop
         self._began_s = time.monotonic()
+        self._complaints: list[str] = []
 
     def run(self) -> int:
         running = self._start()
@@ -83,7 +84,7 @@ class _Demo:
         senders, truths = [start(services.drive(plan.fleet, plan.duration_s, truth / "fleet"))], [truth / "fleet"]
         for recording in plan.recordings:
             truths.append(truth / recording.mapping)
-            senders.append(start(services.replay(recording, plan.fleet.speedup, plan.duration_s, truths[-1])))
+            senders.append(start(services.replay(recording, plan.duration_s, truths[-1])))
         return _Load(people, senders, truths)
 
     def _watch(self, running: system.System, load: _Load) -> watch.Watch:
@@ -101,9 +102,16 @@ class _Demo:
         for child in load.senders:  # a simulator ends in order on SIGTERM, with its truth complete
             if child.exit_code is None:
                 child.terminate()
-        seen.until("stopping the load", lambda _now: _ended(load.senders), _LOAD_END_LIMIT_S)
-        for child in [load.people, *load.senders]:
-            running.programs.finish(child, limit_s=1.0)
+        everyone = [load.people, *load.senders]
+        if not seen.until("stopping the load", lambda _now: _ended(everyone), _LOAD_END_LIMIT_S):
+            raise programs.FailedError(f"the load does not end {_LOAD_END_LIMIT_S:g} s after it was told to")
+        for child in everyone:
+            if child.exit_code == exits.FAILED:  # not everything was acknowledged: the verification knows what
+                self._complaints.append(f"{child.name} ended with exit code 1:\n{child.last_lines()}")
+            elif child.exit_code != exits.OK:
+                raise programs.FailedError(
+                    f"{child.name} ended with exit code {child.exit_code}:\n{child.last_lines()}"
+                )
 
     def _answer(self, running: system.System, load: _Load) -> int:
         truths = [self._directory / "truth" / "people", *load.truths]
@@ -112,7 +120,7 @@ class _Demo:
             self._console.print(f"\n$ {query.typed}", style="bold", markup=False, highlight=False, soft_wrap=True)
             self._console.out(running.programs.run(query)[1].rstrip(), highlight=False)
         self._console.out(f"\n{report.rstrip()}", highlight=False)
-        return exits.OK if code == 0 else exits.FAILED
+        return exits.OK if code == 0 and not self._complaints else exits.FAILED
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -121,7 +129,9 @@ class _Demo:
         if seen.first_twin_at_s is not None:
             self._say(f"first twin {seen.first_twin_at_s - self._began_s:.1f} s after the start")
         if not drained:
-            self._say(_not_drained(seen.last, self._plan.drain_limit_s))
+            self._complaints.append(_not_drained(seen.last, self._plan.drain_limit_s))
+        for complaint in self._complaints:
+            self._say(complaint)
 
 
 def _ended(children: Sequence[Child]) -> bool:

@@ -55,11 +55,3 @@ class Programs:
         if code != 0:
             raise FailedError(f"`{program.typed}` ended with exit code {code}:\n{output.strip()[-2_000:]}")
         return output
-
-    def finish(self, child: Child, limit_s: float) -> None:
-        """Wait for a child that ends by itself. Raises FailedError when it ended wrongly or has to be stopped."""
-        if not waiting.until(lambda: child.exit_code is not None, limit_s, self._stop):
-            child.stop()
-            raise FailedError(f"{child.name} did not end in {limit_s:g} s:\n{child.last_lines()}")
-        if child.exit_code != 0:
-            raise FailedError(f"{child.name} ended with exit code {child.exit_code}:\n{child.last_lines()}")

@@ -95,11 +95,10 @@ def drive(fleet: Fleet, duration_s: int, truth: Path) -> Program:
     return Program("fleet", (SIMULATOR, "run", *size, *pace, "--truth", str(truth)))
 
 
-def replay(recording: Recording, speedup: float, duration_s: int, truth: Path) -> Program:
-    """One recording; ends by itself."""
-    pace = ("--speedup", f"{speedup:g}", "--duration-s", str(duration_s))
-    where = ("--mapping", recording.mapping, "--truth", str(truth))
-    return Program(f"replay-{recording.mapping}", (SIMULATOR, "replay", str(recording.file), *where, *pace))
+def replay(recording: Recording, duration_s: int, truth: Path) -> Program:
+    """One recording, spread over `duration_s`; ends by itself."""
+    where = ("--mapping", recording.mapping, "--truth", str(truth), "--duration-s", str(duration_s))
+    return Program(f"replay-{recording.mapping}", (SIMULATOR, "replay", str(recording.file), *where))
 
 
 def verify(truths: Sequence[Path]) -> Program:
