@@ -38,7 +38,7 @@ def recover(disk: Disk, segment_bytes: int, new_epoch: Callable[[int], bytes]) -
         disk.delete(checkpoint.TEMPORARY_NAME)
     listed = disk.list()
     names = sorted(name for name in map(SegmentName.parse, listed) if name is not None)
-    epoch = _epoch(disk, names) or new_epoch(files.EPOCH_BYTES)
+    epoch = epoch_of(disk, names) or new_epoch(files.EPOCH_BYTES)
     chains = {each: Chain(disk, epoch, each, segment_bytes) for each in StorageClass}
     state = Recovered(epoch, chains, lost=[name for name in map(GapName.parse, listed) if name is not None])
     for storage_class in StorageClass:
@@ -55,7 +55,7 @@ def _scanner(disk: Disk, epoch: bytes | None, name: SegmentName) -> tuple[Scanne
     return scanner, file.size()
 
 
-def _epoch(disk: Disk, names: list[SegmentName]) -> bytes | None:
+def epoch_of(disk: Disk, names: list[SegmentName]) -> bytes | None:
     """The epoch of the newest block header that can be read."""
     for name in sorted(names, key=lambda each: each.first_sequence, reverse=True):
         scanner, size_bytes = _scanner(disk, None, name)

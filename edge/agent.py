@@ -1,0 +1,189 @@
+"""The agent's loop. Each message takes these steps, in this order:
+
+1. receive      take what MQTT has queued, judge it; nothing is acknowledged yet
+2. append       one block per class at the end of the spool's newest segments
+3. sync         fdatasync: from here on a power cut cannot take it
+4. acknowledge  PUBACKs, in the order received
+5. read         back from the spool, in order, as much as may be on its way
+6. produce      batches per asset, and dead letters, to Kafka
+7. delivered    Kafka's reports confirm records
+8. checkpoint   what is confirmed becomes durable
+9. delete       whole segments before the checkpoint
+
+A failing disk stops at step 3: nothing is acknowledged, the broker keeps what it has, the same block is tried again.
+Kafka being away stops at step 7: the spool grows, devices notice nothing.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
+
+import structlog
+
+from edge import receive
+from edge.clock import Clock
+from edge.counts import Counts
+from edge.inbox import Received
+from edge.sender import Sender
+from edge.spool.records import Record, Refused
+from edge.spool.spool import Spool
+
+_WAIT_S_MIN: Final = 0.001
+_WAIT_S_MAX: Final = 0.1
+
+
+class Receiver(Protocol):
+    """The MQTT side."""
+
+    def take(self, wait_s: float) -> list[Received]:
+        """What was received since the last call, oldest first; waits when there is nothing."""
+
+    def acknowledge(self, messages: list[Received]) -> None:
+        """Send PUBACKs, in this order. Never waits."""
+
+    def stop(self) -> None:
+        """Receive no more; send what is to be acknowledged, and part from the broker."""
+
+
+class Timing(NamedTuple):
+    """Of the loop."""
+
+    retry_s: float
+    stop_timeout_s: float
+
+
+class Agent:
+    """Runs in the thread that calls `run`; `turn` is one round of the loop."""
+
+    def __init__(
+        self,
+        receiver: Receiver,
+        spool: Spool,
+        sender: Sender,
+        clock: Clock,
+        counts: Counts,
+        timing: Timing,
+        observe_sync_s: Callable[[float], None],
+    ) -> None:
+        self._receiver = receiver
+        self._spool = spool
+        self._sender = sender
+        self._clock = clock
+        self._counts = counts
+        self._timing = timing
+        self._observe_sync_s = observe_sync_s
+        self._log = structlog.get_logger("edge.agent")
+        self._unacknowledged: list[Received] = []
+        self._disk_faults: dict[str, str] = {}
+        self._not_before_s: dict[str, float] = {}
+        self._checkpoint_due = False
+        self._wait_s = _WAIT_S_MIN
+
+    @property
+    def disk_fault(self) -> str | None:
+        """For people: what the disk refuses at present."""
+        return next(iter(list(self._disk_faults.values())), None)
+
+    def request_checkpoint(self) -> None:
+        """Make the next turn write a checkpoint; callable from any thread."""
+        self._checkpoint_due = True
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set, then part in order; what Kafka does not have by then stays in the spool."""
+        while not stop.is_set():
+            self.turn()
+        self._finish()
+
+    def turn(self) -> None:
+        """One round. It waits only in step 1, and the longer the less there is to do."""
+        received = self._receive()  # step 1
+        if self._make_durable():  # step 2, step 3
+            self._receiver.acknowledge(self._unacknowledged)  # step 4
+            self._unacknowledged = []
+        self._on_disk("read", self._sender.read)  # step 5
+        produced = self._sender.produce()  # step 6
+        settled = self._sender.settle()  # step 7
+        if self._checkpoint_due:
+            self._checkpoint_due = False
+            self._checkpoint()  # step 8, step 9
+        self._pace(received + produced + settled)
+
+    def _receive(self) -> int:
+        if self._spool.is_staged:  # the disk has not taken the last ones: the broker waits
+            self._clock.sleep(self._wait())
+            return 0
+        messages = self._receiver.take(self._wait())
+        if messages:
+            judged = [receive.judge(message) for message in messages]
+            self._count(messages, judged)
+            self._spool.stage([record for record in judged if record is not None])
+            self._unacknowledged = messages
+        return len(messages)
+
+    def _count(self, messages: list[Received], judged: list[Record | None]) -> None:
+        self._counts.received += len(messages)
+        self._counts.received_bytes += sum(len(message.payload) for message in messages)
+        for record in judged:
+            if record is None:
+                self._counts.cleared += 1
+            elif type(record) is Refused:
+                self._counts.dead_letters[record.reason] += 1
+
+    def _make_durable(self) -> bool:
+        """True when everything received is on disk."""
+        if not self._spool.must_commit:
+            return True
+        started_s = self._clock.monotonic_s()
+        is_durable = self._on_disk("append", self._spool.commit)
+        if is_durable:
+            self._observe_sync_s(self._clock.monotonic_s() - started_s)
+        return is_durable
+
+    def _checkpoint(self) -> None:
+        if self._on_disk("checkpoint", self._spool.checkpoint):
+            self._on_disk("delete", self._spool.trim)
+
+    def _on_disk(self, operation: str, action: Callable[[], None]) -> bool:
+        """Do something that the disk may refuse; when it did so lately, not yet again."""
+        now_s = self._clock.monotonic_s()
+        if now_s < self._not_before_s.get(operation, now_s):
+            return False
+        try:
+            action()
+        except OSError as error:
+            self._counts.disk_errors[operation] += 1
+            if operation not in self._disk_faults:
+                self._log.error("disk_failed", operation=operation, error=str(error))
+            self._disk_faults[operation] = f"{operation}: {error.strerror or error}"
+            self._not_before_s[operation] = now_s + self._timing.retry_s
+            return False
+        fault = self._disk_faults.pop(operation, None)
+        if fault is not None:
+            self._log.warning("disk_works_again", was=fault)
+        return True
+
+    def _pace(self, done: int) -> None:
+        if done:
+            self._wait_s = _WAIT_S_MIN
+        else:
+            self._wait_s = min(_WAIT_S_MAX, self._wait_s * 2) if self._sender.is_waiting else _WAIT_S_MAX
+
+    def _wait(self) -> float:
+        """How long step 1 may wait: batches have to leave in time."""
+        due_s = self._sender.due_s
+        return self._wait_s if due_s is None else min(self._wait_s, max(0.0, due_s - self._clock.monotonic_s()))
+
+    def _finish(self) -> None:
+        """Stop receiving, deliver what can be delivered in time, checkpoint."""
+        deadline_s = self._clock.monotonic_s() + self._timing.stop_timeout_s
+        self.turn()
+        self._receiver.stop()
+        while self._spool.undelivered and self._clock.monotonic_s() < deadline_s:
+            self._make_durable()
+            self._on_disk("read", self._sender.read)
+            done = self._sender.produce(everything=True) + self._sender.settle()
+            self._pace(done)
+            if done == 0:
+                self._clock.sleep(self._wait_s)
+        self._checkpoint()
+        self._log.info("stopped", undelivered=self._spool.undelivered)

@@ -1,0 +1,123 @@
+"""`fleetfold-edge`: run the agent, look into its spool."""
+
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Final, NoReturn
+
+import typer
+
+from edge.config import EdgeSettings
+from runtime import exits, logs, settings, stopping
+
+app: Final = typer.Typer(
+    help="The edge agent: MQTT to Kafka, with a spool on disk between them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+spool_app: Final = typer.Typer(help="The spool on disk.", no_args_is_help=True)
+app.add_typer(spool_app, name="spool")
+
+ConfigOption = Annotated[
+    Path | None, typer.Option(help="TOML file; the environment overrides it.", envvar="FLEETFOLD_EDGE_CONFIG")
+]
+CheckOption = Annotated[bool, typer.Option("--check", help="Validate the configuration and exit.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
+
+_COLUMNS: Final = (
+    "first_sequence",
+    "last_sequence",
+    "records",
+    "blocks",
+    "damaged_blocks",
+    "bytes",
+    "unreadable_bytes",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fleetfold-edge {metadata.version('fleetfold')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """The edge agent: MQTT to Kafka, with a spool on disk between them."""
+
+
+@app.command()
+def run(config: ConfigOption = None, check: CheckOption = False) -> None:
+    """Run the agent until SIGTERM or Ctrl-C."""
+    try:
+        loaded = settings.load(EdgeSettings, config)
+    except settings.ConfigError as error:
+        _fail("\n".join(error.faults), exits.USAGE)
+    if check:
+        typer.echo(f"configuration ok: gateway {loaded.gateway}, spool in {loaded.spool.directory}")
+        return
+    logs.configure(loaded.log)
+    _serve(loaded)
+
+
+def _serve(loaded: EdgeSettings) -> None:
+    from confluent_kafka import KafkaException  # not needed to check or to look at a spool
+
+    from edge import service
+    from edge.spool.disk import LockedError
+
+    stop = stopping.stop_event()
+    try:
+        with service.Service(loaded) as agent:
+            agent.run(stop)
+    except LockedError as error:
+        _fail(str(error), exits.FAILED)
+    except KafkaException as error:
+        _fail(f"kafka: {error.args[0].str()}", exits.USAGE)
+    except OSError as error:
+        _fail(f"cannot run: {error}", exits.FAILED)
+
+
+@spool_app.command("inspect")
+def spool_inspect(directory: Path, as_json: JsonOption = False) -> None:
+    """Show segments, sequences, sizes and the checkpoint. Changes nothing; works beside a running agent."""
+    from edge import inspection
+    from edge.spool.disk import Directory
+
+    try:
+        disk = Directory(directory, writable=False)
+        found = inspection.inspect(disk)
+        disk.close()
+    except OSError as error:
+        _fail(f"{directory}: {error.strerror or error}", exits.FAILED)
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        _print_table(found)
+
+
+def _print_table(found: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("segment", *(name.replace("_", " ") for name in _COLUMNS), box=None)
+    for segment in found["segments"]:
+        table.add_row(segment["file"], *(str(segment[name]) for name in _COLUMNS))
+    console = Console()
+    console.print(f"epoch {found['epoch']}, {found['records']} records, {found['bytes']} bytes")
+    console.print(table)
+    for storage_class, position in (found["checkpoint"] or {}).items():
+        console.print(f"checkpoint {storage_class}: sequence {position['sequence']}, ordinal {position['ordinal']}")
+    for lost in found["lost"]:
+        sequences = f"{lost['first_sequence']}-{lost['last_sequence']}"
+        console.print(f"lost {lost['storage_class']}: {sequences} {lost['reason']}")
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(code)

@@ -1,0 +1,112 @@
+"""The agent's settings: one TOML file, overridden by the environment (`FLEETFOLD_EDGE__SECTION__KEY`)."""
+
+import re
+import socket
+from pathlib import Path
+from typing import ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from runtime.settings import HttpSettings, KafkaSettings, MqttSettings, Section, Settings
+from wire import limits
+
+_GATEWAY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+
+
+def default_gateway() -> str:
+    """The host name, as far as it may stand in a gateway id."""
+    safe = re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname()).lstrip("_.-")[:63]
+    return safe or "gateway"
+
+
+class EdgeMqttSettings(MqttSettings):
+    """`receive_maximum` is the back-pressure: the broker holds back when so many are not acknowledged."""
+
+    client_id: str | None = Field(None, min_length=1, max_length=128)
+    receive_maximum: int = Field(1_000, ge=1, le=65_535)
+    session_expiry_s: int = Field(7 * 24 * 3600, ge=0, le=2**32 - 1)
+    packet_bytes_max: int = Field(1_048_576, ge=limits.PAYLOAD_BYTES_MAX + 1024, le=268_435_455)
+    queue_messages_max: int = Field(4_000, ge=1)
+    queue_bytes_max: int = Field(4_194_304, ge=1_048_576)
+    reconnect_backoff_ms_min: int = Field(500, ge=10)
+    reconnect_backoff_ms_max: int = Field(30_000, ge=10)
+
+    @model_validator(mode="after")
+    def _queue_holds_the_window(self) -> Self:
+        if self.queue_messages_max < self.receive_maximum:
+            raise ValueError("queue_messages_max must be at least receive_maximum")
+        if self.reconnect_backoff_ms_max < self.reconnect_backoff_ms_min:
+            raise ValueError("reconnect_backoff_ms_max must be at least reconnect_backoff_ms_min")
+        return self
+
+
+class EdgeKafkaSettings(KafkaSettings):
+    """The spool is the queue, so the client's own is small."""
+
+    linger_ms: int = Field(5, ge=0, le=10_000)
+    queue_batches_max: int = Field(10_000, ge=1, le=1_000_000)
+    queue_bytes_max: int = Field(8_388_608, ge=1_048_576)
+    request_bytes_max: int = Field(1_000_000, ge=limits.PAYLOAD_BYTES_MAX * 2, le=100_000_000)
+    reconnect_backoff_ms_max: int = Field(10_000, ge=100)
+
+
+class SpoolSettings(Section):
+    """`window_bytes_max`: of each class so much may be on its way to Kafka."""
+
+    directory: Path = Path("/var/lib/fleetfold-edge/spool")
+    bytes_max: int = Field(1_073_741_824, ge=4_194_304)
+    segment_bytes: int = Field(8_388_608, ge=1_048_576)
+    read_bytes: int = Field(262_144, ge=4_096, le=16_777_216)
+    window_bytes_max: int = Field(4_194_304, ge=262_144)
+    commit_gather_ms: int = Field(3, ge=0, le=1_000)
+    checkpoint_interval_ms: int = Field(1_000, ge=10)
+    retry_interval_ms: int = Field(500, ge=10)
+
+    @model_validator(mode="after")
+    def _room_for_segments(self) -> Self:
+        if self.bytes_max < 4 * self.segment_bytes:
+            raise ValueError("bytes_max must be at least 4 × segment_bytes")
+        return self
+
+
+class BatchSettings(Section):
+    """A batch leaves when it is full or `batch_age_ms_max` old."""
+
+    batch_frames_max: int = Field(500, ge=1, le=limits.BATCH_FRAMES_MAX)
+    batch_bytes_max: int = Field(400_000, ge=limits.PAYLOAD_BYTES_MAX, le=limits.BATCH_BYTES_MAX)
+    batch_age_ms_max: int = Field(50, ge=0, le=60_000)
+
+
+class HealthSettings(Section):
+    """When the agent calls itself unhealthy although it works, and how often it logs how it is."""
+
+    undelivered_age_s_max: int = Field(900, ge=1)
+    report_interval_s: int = Field(60, ge=1)
+
+
+class EdgeSettings(Settings):
+    """Everything. `gateway` names this agent for ever: (gateway, epoch, sequence) identifies a message."""
+
+    env_prefix: ClassVar[str] = "FLEETFOLD_EDGE"
+
+    gateway: str = Field(default_factory=default_gateway, pattern=_GATEWAY_PATTERN)
+    stop_timeout_ms: int = Field(5_000, ge=0, le=600_000)
+    mqtt: EdgeMqttSettings = EdgeMqttSettings()
+    kafka: EdgeKafkaSettings = EdgeKafkaSettings()
+    spool: SpoolSettings = SpoolSettings()
+    batch: BatchSettings = BatchSettings()
+    http: HttpSettings = HttpSettings()
+    health: HealthSettings = HealthSettings()
+
+    @model_validator(mode="after")
+    def _batches_fit(self) -> Self:
+        # a batch has about 100 bytes of its own, up to 24 for each payload, and headers
+        overhead = 2_048 + 24 * self.batch.batch_frames_max
+        if self.batch.batch_bytes_max + overhead > self.kafka.request_bytes_max:
+            raise ValueError(f"kafka.request_bytes_max must be at least batch.batch_bytes_max + {overhead}")
+        return self
+
+    @property
+    def client_id(self) -> str:
+        """The MQTT client id: it names the session at the broker, so it must stay the same."""
+        return self.mqtt.client_id or f"fleetfold-edge-{self.gateway}"

@@ -1,0 +1,149 @@
+"""The Kafka client: takes parcels, reports what became of them. Used by one thread."""
+
+import logging
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from edge.config import EdgeKafkaSettings
+from edge.counts import Counts
+from edge.parcels import Parcel, Report, SendError, Verdict
+from wire import kafka as shared
+
+_REFUSED: Final = frozenset(
+    {
+        "MSG_SIZE_TOO_LARGE",
+        "RECORD_LIST_TOO_LARGE",
+        "INVALID_RECORD",
+        "INVALID_MSG_SIZE",
+        "INVALID_TIMESTAMP",
+        "UNSUPPORTED_FOR_MESSAGE_FORMAT",
+        "POLICY_VIOLATION",
+    }
+)
+_CLIENT_BROKEN: Final = frozenset(
+    {
+        "_FATAL",
+        "_STATE",
+        "_INCONSISTENT",
+        "_PURGE_QUEUE",
+        "_PURGE_INFLIGHT",
+        "OUT_OF_ORDER_SEQUENCE_NUMBER",
+        "UNKNOWN_PRODUCER_ID",
+        "INVALID_PRODUCER_EPOCH",
+        "INVALID_PRODUCER_ID_MAPPING",
+        "PRODUCER_FENCED",
+    }
+)
+"""After these the idempotent producer has lost its place: it may go on refusing until it is made anew."""
+
+
+def judge(error: KafkaError) -> SendError:
+    """What an error means for a parcel. librdkafka retries by itself what is transient, without end."""
+    verdict = Verdict.LATER
+    if error.fatal() or error.name() in _CLIENT_BROKEN:
+        verdict = Verdict.CLIENT_BROKEN
+    elif error.name() in _REFUSED:
+        verdict = Verdict.REFUSED
+    return SendError(verdict, error.name(), error.str())
+
+
+class _Delivery:
+    """The delivery callback and its opaque in one: librdkafka's opaque does not reach Python."""
+
+    __slots__ = ("_parcel", "_reports")
+
+    def __init__(self, parcel: Parcel, reports: list[Report]) -> None:
+        self._parcel = parcel
+        self._reports = reports
+
+    def __call__(self, error: KafkaError | None, _message: Message) -> None:
+        self._reports.append(Report(self._parcel, judge(error) if error is not None else None))
+
+
+class KafkaSink:
+    """An idempotent producer that can be made anew. Raises KafkaException when its settings cannot be used."""
+
+    def __init__(self, settings: EdgeKafkaSettings, client_id: str, counts: Counts) -> None:
+        self._settings = settings
+        self._client_id = client_id
+        self._counts = counts
+        self._log = structlog.get_logger("edge.kafka")
+        self._reports: list[Report] = []
+        self._last_error = ""
+        self._fatal = False
+        self._producer = self._new_producer()
+
+    def _new_producer(self) -> Producer:
+        settings: dict[str, Any] = {
+            **shared.PRODUCER,
+            **self._settings.client(),
+            "client.id": self._client_id,
+            "linger.ms": self._settings.linger_ms,
+            "queue.buffering.max.messages": self._settings.queue_batches_max,
+            "queue.buffering.max.kbytes": max(1, self._settings.queue_bytes_max // 1024),
+            "batch.size": self._settings.request_bytes_max,
+            "message.max.bytes": self._settings.request_bytes_max,
+            "reconnect.backoff.max.ms": self._settings.reconnect_backoff_ms_max,
+            "allow.auto.create.topics": False,
+            "socket.keepalive.enable": True,
+            "log_level": 2,  # what matters comes to error_cb as well; the rest would repeat at each attempt
+            "error_cb": self._on_error,
+        }
+        return Producer(settings, logger=logging.getLogger("edge.kafka"))
+
+    def _on_error(self, error: KafkaError) -> None:
+        """Errors of the connection or the client as a whole; while they last they come again and again."""
+        self._counts.kafka_errors[error.name()] += 1
+        self._fatal = self._fatal or error.fatal()
+        if error.name() != self._last_error:
+            self._last_error = error.name()
+            self._log.warning("kafka_error", error=error.str(), code=error.name(), fatal=error.fatal())
+
+    def send(self, parcel: Parcel) -> bool:
+        """Queue a parcel; False while the queue is full. An error comes as a report."""
+        try:
+            self._producer.produce(
+                parcel.topic,
+                parcel.value,
+                parcel.key,
+                headers=parcel.headers,  # type: ignore[arg-type] # the stub's list is invariant
+                on_delivery=_Delivery(parcel, self._reports),
+            )
+        except BufferError:
+            return False
+        except KafkaException as error:
+            self._reports.append(Report(parcel, judge(error.args[0])))
+        return True
+
+    def reports(self) -> list[Report]:
+        """What became of parcels since the last call."""
+        self._producer.poll(0)
+        if not self._reports:
+            return []
+        taken = self._reports[:]
+        self._reports.clear()
+        if any(report.error is None for report in taken):
+            self._last_error = ""
+        return taken
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether only `rebuild` helps."""
+        return self._fatal
+
+    def rebuild(self) -> None:
+        """A new producer. Nothing is reported any more of what the old one had: it has to be sent again."""
+        self._drop()
+        self._fatal = False
+        self._producer = self._new_producer()
+
+    def close(self) -> None:
+        """Give up what is still queued or in flight."""
+        self._drop()
+
+    def _drop(self) -> None:
+        self._producer.purge(blocking=False)
+        self._producer.flush(1.0)
+        self._reports = []

@@ -1,0 +1,163 @@
+"""Parcels on their way to Kafka, and what is done when Kafka does not want one. Never drops any.
+
+* A full client queue: the parcel waits.
+* A record that Kafka refuses: it is sent again alone, since the error may have been another's in the same request;
+  then each of its payloads alone; what is still refused becomes a dead letter. A dead letter that is refused
+  stays, and is tried again now and then.
+* A topic that takes nothing (missing, not authorized, …): its parcels are parked.
+* A client that lost its place: `is_broken`; the owner calls `rebuild` and reads again.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import structlog
+
+from edge import parcels
+from edge.counts import Counts
+from edge.letters import Source
+from edge.parcels import Parcel, Report, SendError, Verdict
+from edge.parking import Parking
+
+_STUCK_RETRY_S: Final = 60.0
+
+
+class Sink(Protocol):
+    """A Kafka client."""
+
+    def send(self, parcel: Parcel) -> bool:
+        """Queue a parcel; False while the queue is full."""
+
+    def reports(self) -> list[Report]:
+        """What became of parcels since the last call."""
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether only `rebuild` helps."""
+
+    def rebuild(self) -> None:
+        """Begin anew; nothing is reported any more of what was sent before."""
+
+
+class Outbox:
+    """`delivered` is called for every parcel that is in Kafka."""
+
+    def __init__(self, sink: Sink, source: Source, counts: Counts, delivered: Callable[[Parcel], None]) -> None:
+        self.is_broken = False
+        self._sink = sink
+        self._source = source
+        self._counts = counts
+        self._delivered = delivered
+        self._log = structlog.get_logger("edge.kafka")
+        self._ready: deque[Parcel] = deque()
+        self._suspects: deque[Parcel] = deque()
+        self._alone: Parcel | None = None
+        self._stuck: list[tuple[float, Parcel, str]] = []
+        self._parking = Parking()
+        self._in_flight = 0
+
+    def __len__(self) -> int:
+        """Parcels that are not delivered."""
+        return self._in_flight + len(self._ready) + len(self._suspects) + len(self._stuck) + len(self._parking)
+
+    @property
+    def fault(self) -> str | None:
+        """For people: why parcels are kept back, when that is not just Kafka being away."""
+        return f"kafka refuses a dead letter: {self._stuck[0][2]}" if self._stuck else self._parking.why
+
+    def put(self, parcel: Parcel) -> None:
+        """Add a parcel behind the others."""
+        self._ready.append(parcel)
+
+    def send(self, now_s: float) -> int:
+        """Give the client what it takes. Returns how many parcels."""
+        before = self._counts.produced
+        self._unstick(now_s)
+        if self._suspects or self._alone is not None:
+            self._send_alone()
+            return self._counts.produced - before
+        trial = self._parking.trial(now_s)
+        if trial is not None:
+            self._ready.appendleft(trial)
+        while self._ready:
+            parcel = self._ready[0]
+            if self._parking.must_wait(parcel):
+                self._parking.wait(self._ready.popleft())
+            elif self._give(parcel):
+                self._ready.popleft()
+            else:
+                break
+        return self._counts.produced - before
+
+    def _give(self, parcel: Parcel) -> bool:
+        if not self._sink.send(parcel):
+            return False
+        self._in_flight += 1
+        self._counts.produced += 1
+        return True
+
+    def _send_alone(self) -> None:
+        if self._in_flight == 0 and self._suspects and self._give(self._suspects[0]):
+            self._alone = self._suspects.popleft()
+
+    def _unstick(self, now_s: float) -> None:
+        while self._stuck and self._stuck[0][0] <= now_s:
+            self._suspects.append(self._stuck.pop(0)[1])
+
+    def settle(self, now_s: float) -> int:
+        """Take the client's reports. Returns how many."""
+        reports = self._sink.reports()
+        for parcel, error in reports:
+            self._in_flight -= 1
+            alone = parcel is self._alone
+            if alone:
+                self._alone = None
+            if error is None:
+                self._delivered(parcel)
+                if self._parking.is_parked(parcel.topic):
+                    self._ready.extendleft(reversed(self._parking.release(parcel.topic)))
+            else:
+                self._counts.kafka_errors[error.name] += 1
+                self._handle(parcel, error, alone, now_s)
+        self.is_broken = self.is_broken or self._sink.is_broken
+        return len(reports)
+
+    def _handle(self, parcel: Parcel, error: SendError, alone: bool, now_s: float) -> None:
+        if error.verdict is Verdict.CLIENT_BROKEN:
+            self.is_broken = True
+        elif error.verdict is Verdict.LATER:
+            if not self._parking.is_parked(parcel.topic):
+                self._log.error("kafka_topic_refuses", topic=parcel.topic, code=error.name, error=error.text)
+            self._counts.resent += 1
+            self._parking.park(parcel, error.text, now_s)
+        elif not alone:
+            self._counts.resent += 1
+            self._suspects.append(parcel)
+        else:
+            self._refused_alone(parcel, error, now_s)
+
+    def _refused_alone(self, parcel: Parcel, error: SendError, now_s: float) -> None:
+        self._log.error(
+            "kafka_refuses", topic=parcel.topic, records=parcel.record_count, code=error.name, error=error.text
+        )
+        if len(parcel.members) > 1:
+            self._suspects.extendleft(reversed(parcels.singles(parcel, self._source)))
+        elif parcel.members:
+            letter = parcels.refused_letter(parcel, error.text, self._source)
+            self._counts.dead_letters["refused_by_kafka"] += 1
+            self._suspects.appendleft(letter)
+        else:
+            self._stuck.append((now_s + _STUCK_RETRY_S, parcel, f"{parcel.topic}: {error.text}"))
+
+    def rebuild(self) -> None:
+        """Begin anew with a new client. Everything that is here is forgotten: the owner reads it again."""
+        self._counts.resent += self._in_flight
+        self._sink.rebuild()
+        self._ready.clear()
+        self._suspects.clear()
+        self._stuck.clear()
+        self._parking.clear()
+        self._alone = None
+        self._in_flight = 0
+        self.is_broken = False

@@ -1,0 +1,167 @@
+"""Puts the agent together from its settings, and runs it."""
+
+import contextlib
+import threading
+from datetime import UTC
+from typing import Self
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+from prometheus_client import CollectorRegistry
+
+from edge import health, metrics
+from edge.agent import Agent, Timing
+from edge.batcher import Batcher
+from edge.batcher import Limits as BatchLimits
+from edge.clock import SystemClock
+from edge.config import EdgeSettings
+from edge.counts import Counts
+from edge.health import Condition
+from edge.inbox import Received
+from edge.kafka import KafkaSink
+from edge.letters import Source
+from edge.metrics import AgentCollector, Gauges
+from edge.mqtt import MqttReceiver
+from edge.sender import Sender
+from edge.spool.disk import Directory
+from edge.spool.records import StorageClass
+from edge.spool.spool import Limits as SpoolLimits
+from edge.spool.spool import Spool
+from runtime.health import Health, HealthServer
+
+
+class _Gathering:
+    """The receiver, with the time that a group commit waits for company."""
+
+    def __init__(self, receiver: MqttReceiver, gather_s: float) -> None:
+        self._receiver = receiver
+        self._gather_s = gather_s
+        self.acknowledge = receiver.acknowledge
+        self.stop = receiver.stop
+
+    def take(self, wait_s: float) -> list[Received]:
+        return self._receiver.take(wait_s, self._gather_s)
+
+
+class Service:
+    """Raises LockedError, OSError when the spool cannot be opened, KafkaException for settings Kafka's client refuses.
+
+    Use as a context manager.
+    """
+
+    def __init__(self, settings: EdgeSettings) -> None:
+        self._settings = settings
+        self._clock = SystemClock()
+        self._counts = Counts()
+        self._registry = CollectorRegistry()
+        self._log = structlog.get_logger("edge.service")
+        self._disk = Directory(settings.spool.directory)
+        limits = SpoolLimits(settings.spool.bytes_max, settings.spool.segment_bytes, settings.spool.read_bytes)
+        self._spool = Spool.open(self._disk, limits, self._clock)
+        self._sink = KafkaSink(settings.kafka, f"fleetfold-edge-{settings.gateway}", self._counts)
+        self._receiver = MqttReceiver(settings.mqtt, settings.client_id, self._clock, self._counts)
+        self._sender = self._new_sender()
+        self._agent = self._new_agent()
+        self._registry.register(AgentCollector(self._counts, self._gauges))
+
+    def _new_sender(self) -> Sender:
+        batch = self._settings.batch
+        limits = BatchLimits(batch.batch_frames_max, batch.batch_bytes_max, batch.batch_age_ms_max / 1000)
+        return Sender(
+            self._spool,
+            self._sink,
+            Batcher(limits),
+            Source(self._settings.gateway, self._spool.epoch),
+            self._settings.spool.window_bytes_max,
+            self._clock,
+            self._counts,
+        )
+
+    def _new_agent(self) -> Agent:
+        spool = self._settings.spool
+        timing = Timing(spool.retry_interval_ms / 1000, self._settings.stop_timeout_ms / 1000)
+        receiver = _Gathering(self._receiver, spool.commit_gather_ms / 1000)
+        observe = metrics.sync_histogram(self._registry).observe
+        return Agent(receiver, self._spool, self._sender, self._clock, self._counts, timing, observe)
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set, then part in order."""
+        with contextlib.ExitStack() as stack:
+            if self._settings.http.enabled:
+                server = stack.enter_context(HealthServer(self._settings.http, self._registry, self.health))
+                self._log.info("http_listening", address=self._settings.http.address, port=server.port)
+            scheduler = self._scheduler()
+            stack.callback(scheduler.shutdown, wait=False)
+            self._log_start()
+            self._receiver.start()
+            self._agent.run(stop)
+
+    def _log_start(self) -> None:
+        self._log.info(
+            "started",
+            gateway=self._settings.gateway,
+            client_id=self._settings.client_id,
+            epoch=self._spool.epoch,
+            undelivered=self._spool.undelivered,
+            cut_bytes=self._spool.cut_bytes,
+        )
+
+    def _scheduler(self) -> BackgroundScheduler:
+        """Periodic work. Its jobs only ask or look: the loop alone touches the spool."""
+        scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"coalesce": True, "misfire_grace_time": None})
+        interval_s = self._settings.spool.checkpoint_interval_ms / 1000
+        scheduler.add_job(self._agent.request_checkpoint, "interval", seconds=interval_s)
+        scheduler.add_job(self._report, "interval", seconds=self._settings.health.report_interval_s)
+        scheduler.start()
+        return scheduler
+
+    def _report(self) -> None:
+        state = self.health()
+        log = self._log.info if state.healthy else self._log.warning
+        log("status", healthy=state.healthy, **state.details)
+
+    def health(self) -> Health:
+        """For /healthz and the log."""
+        condition = Condition(
+            mqtt_fault=self._receiver.fault,
+            mqtt_connected=self._receiver.connected,
+            disk_fault=self._agent.disk_fault,
+            kafka_fault=self._sender.fault,
+            is_working=self._receiver.is_alive and threading.main_thread().is_alive(),
+            undelivered=self._spool.undelivered,
+            undelivered_age_s=self._undelivered_age_s(),
+            received=self._counts.received,
+            acknowledged=self._counts.acknowledged,
+            delivered=self._counts.delivered,
+            queued=len(self._receiver.inbox),
+            spool_bytes=self._spool.size_bytes,
+        )
+        return health.judge(condition, self._settings.health.undelivered_age_s_max)
+
+    def _gauges(self) -> Gauges:
+        return Gauges(
+            mqtt_connected=self._receiver.connected,
+            queued=len(self._receiver.inbox),
+            spool_bytes=self._spool.size_bytes,
+            written_bytes=self._spool.written_bytes,
+            undelivered={each.label: self._spool.undelivered_of(each) for each in StorageClass},
+            undelivered_age_s=self._undelivered_age_s(),
+            lost={(each.label, str(reason)): count for (each, reason), count in list(self._spool.lost.items())},
+        )
+
+    def _undelivered_age_s(self) -> float:
+        times_ms = [self._spool.oldest_received_ms(each) for each in StorageClass]
+        oldest_ms = min((time_ms for time_ms in times_ms if time_ms is not None), default=None)
+        return 0.0 if oldest_ms is None else max(0.0, (self._clock.now_ms() - oldest_ms) / 1000)
+
+    def close(self) -> None:
+        """Give back what is held."""
+        self._sink.close()
+        self._spool.close()
+        self._disk.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
