@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wire import batches, codec, frames, records, schemas, topics, vin
+from wire import batches, codec, frames, limits, records, schemas, topics, vin
 from wire.malformed import Malformed, Reason
 from wire.messages import AnyEvent, Batch, Frame, plain, shaped
 
@@ -76,6 +76,13 @@ def of_struct(kind: msgspec.inspect.StructType) -> st.SearchStrategy[dict[str, A
 GOOD = {name: of_type(msgspec.inspect.type_info(schemas.TYPES[name])) for name in MESSAGES}
 
 
+EDGES = [
+    -1, 0, 1, 1_879, 1_880, 2_200, 2_201, 2**53 - 1, 2**53, -(2**53) + 1, -(2**53),
+    limits.TIME_MS_MIN - 1, limits.TIME_MS_MIN, limits.TIME_MS_MAX, limits.TIME_MS_MAX + 1,
+]  # fmt: skip
+"""Where the ranges of the contract end."""
+
+
 @st.composite
 def changed(draw: st.DrawFn, name: str) -> Any:
     """A good message with one place in it replaced, removed or added."""
@@ -86,8 +93,11 @@ def changed(draw: st.DrawFn, name: str) -> Any:
         if not inner or draw(st.booleans()):
             break
         place = place[draw(st.sampled_from(inner))]
-    strange = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | fractions | texts | st.just([]) | st.just({})
-    key = draw(st.sampled_from(sorted(place)) | texts)
+    strange = st.one_of(
+        st.none(), st.booleans(), st.integers(-(2**60), 2**60), st.sampled_from(EDGES), fractions, texts,
+        st.sampled_from([1, 64, 65, 256, 257, 1_024, 1_025]).map("x".__mul__), st.just([]), st.just({}),
+    )  # fmt: skip
+    key = draw(st.sampled_from(sorted(place)) | texts) if place else draw(texts)
     if key in place and draw(st.booleans()):
         del place[key]
     else:

@@ -24,6 +24,30 @@ def test_any_other_check_digit_fails(known_good):
 
 
 @pytest.mark.parametrize(
+    ("characters", "values"),
+    [
+        ("0123456789", range(10)),
+        ("ABCDEFGH", range(1, 9)),
+        ("JKLMN", range(1, 6)),
+        ("P", [7]),
+        ("R", [9]),
+        ("STUVWXYZ", range(2, 10)),
+    ],
+)
+def test_each_character_counts_as_in_table_iii_of_the_regulation(characters, values):
+    """49 CFR 565.15 (c): alone at the second position it counts seven times."""
+    for character, value in zip(characters, values, strict=True):
+        remainder = 7 * value % 11
+        assert vin.check_digit(f"0{character}000000000000000") == ("X" if remainder == 10 else str(remainder))
+
+
+@pytest.mark.parametrize(("position", "weight"), list(enumerate([8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2])))
+def test_each_position_weighs_as_in_table_iv_of_the_regulation(position, weight):
+    number = "0" * position + "1" + "0" * (16 - position)
+    assert vin.check_digit(number) == ("X" if weight == 10 else str(weight))
+
+
+@pytest.mark.parametrize(
     "wrong",
     [
         "",
