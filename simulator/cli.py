@@ -4,6 +4,7 @@ Answers go to stdout, notes and faults to stderr. Exit codes: see `runtime.exits
 """
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -119,6 +120,64 @@ def replay(
     _say(summary, as_json)
     if summary["unacknowledged"] or summary["refused"]:
         raise typer.Exit(exits.FAILED)
+
+
+@app.command()
+def people(
+    vehicles: VehiclesOption = None,
+    stations: StationsOption = None,
+    seed: SeedOption = None,
+    truth: Annotated[Path | None, typer.Option(help="New directory for the truth of this run.")] = None,
+    recorded: Annotated[
+        list[str] | None,
+        typer.Option(help="Also the assets of a mapping: NAME, or NAME=FILE where the table names them [carobd]."),
+    ] = None,
+    now: Annotated[str | None, typer.Option(help="What transfers are in the future of, ISO 8601 [now].")] = None,
+    kafka: Annotated[str | None, typer.Option(help="Kafka bootstrap servers.")] = None,
+    config: ConfigOption = None,
+    check: CheckOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell who owns the assets of a seed, and their lives from order to delivery, on the Kafka topics."""
+    fleet = {"vehicles": vehicles, "stations": stations, "seed": seed}
+    loaded = _load(config, {"fleet": fleet, "kafka": {"bootstrap_servers": kafka}}, check)
+    now_ms = _time_ms(now, "--now") if now else int(time.time() * 1_000)
+    named = [_name_and_file(text) for text in (["carobd"] if recorded is None else recorded) if text]
+    from simulator import commands  # as above
+
+    with _explained_failures():
+        summary = commands.tell_people(loaded, commands.PeopleOptions(truth, named, now_ms))
+    _say(summary, as_json)
+
+
+@app.command()
+def verify(
+    truth: Annotated[list[Path], typer.Option(help="Directory of a run's truth. Repeat for several runs.")],
+    mongodb_uri: Annotated[str | None, typer.Option(help="MongoDB instead of the configured one.")] = None,
+    database: Annotated[str | None, typer.Option(help="Database instead of the configured one.")] = None,
+    differences_max: Annotated[int, typer.Option(min=0, help="Print at most so many differences.")] = 20,
+    wait_s: Annotated[float, typer.Option(min=0, help="Wait so long for the last message to be folded.")] = 0.0,
+    config: ConfigOption = None,
+    check: CheckOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the twins with what was sent. Exit code 1: something is lost, doubled or wrong."""
+    loaded = _load(config, {"mongo": {"uri": mongodb_uri, "database": database}}, check)
+    from simulator import commands  # as above
+
+    with _explained_failures():
+        verdict = commands.verify(loaded, truth, wait_s)
+    if as_json:
+        typer.echo(json.dumps(verdict.plain(differences_max)))
+    else:
+        typer.echo("\n".join(verdict.lines(differences_max)))
+    if not verdict.good:
+        raise typer.Exit(exits.FAILED)
+
+
+def _name_and_file(text: str) -> tuple[str, Path | None]:
+    name, _, file = text.partition("=")
+    return name, Path(file) if file else None
 
 
 @contextmanager

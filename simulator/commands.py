@@ -2,12 +2,18 @@
 
 import threading
 import time
+from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from simulator import mqtt, schedule
+from simulator import kafka, mqtt, people, schedule
 from simulator.engine import Engine
 from simulator.errors import UnusableError
+from simulator.mongo import Database
+from simulator.oracle import expect, report
+from simulator.oracle.report import Verdict
+from simulator.people import OtherAsset
 from simulator.replay import frames, moments, replaying
 from simulator.replay import mapping as mappings
 from simulator.replay.replaying import Tempo
@@ -16,7 +22,8 @@ from simulator.replay.values import Skipped
 from simulator.running import Outbox, Run
 from simulator.settings import SimulatorSettings
 from simulator.show import Progress
-from simulator.truth import TruthWriter
+from simulator.truth import Truth, TruthWriter
+from wire import topics
 
 _ENDS_BEFORE_NOW_MS: Final = 10_000
 """A recording without a clock is laid out to end this long before the replay begins."""
@@ -81,6 +88,63 @@ def replay(
         stream = frames.messages(sessions, mapping.asset.kind, mapping.frames.samples_per_frame)
         summary = replaying.go(stream, tempo, outbox, stop, settings.send.drain_timeout_s)
     return {**summary, "skipped": skipped.total, "skipped_by": skipped.counts}
+
+
+class PeopleOptions(NamedTuple):
+    """What `fleetfold-sim people` was asked for; `recorded`: mappings, each with its table where that is needed."""
+
+    truth: Path | None
+    recorded: list[tuple[str, Path | None]]
+    now_ms: int
+
+
+def tell_people(settings: SimulatorSettings, options: PeopleOptions) -> dict[str, Any]:
+    """`fleetfold-sim people`."""
+    fleet = settings.fleet
+    others = [asset for name, file in options.recorded for asset in recorded_assets(name, file)]
+    facts = people.facts(fleet.seed, fleet.vehicles, fleet.stations, options.now_ms, others)
+    source = f"/fleetfold-sim/people/{fleet.seed}"
+    counts = Counter(type(fact).__name__ for fact in facts)
+    with ExitStack() as stack:
+        if options.truth is not None:
+            description = {"command": "people", **fleet.model_dump(include={"seed", "vehicles", "stations"})}
+            stack.enter_context(TruthWriter(options.truth, description)).facts(facts)
+        published = kafka.publish(settings.kafka, (kafka.record(fact, source) for fact in facts))
+    return {
+        "published": published,
+        "profiles": counts["Profile"],
+        "roles": counts["Role"],
+        "lifecycle_steps": counts["LifecycleStep"],
+        "recorded_assets": len(others),
+    }
+
+
+def recorded_assets(name: str, file: Path | None) -> list[OtherAsset]:
+    """The assets of a mapping, with the attributes that it gives them."""
+    mapping = mappings.load(name)
+    columns = mapping.asset_columns()
+    if not columns:
+        return [OtherAsset(mapping.asset.id, mapping.asset.kind, mappings.attributes_for(mapping, {}))]
+    if file is None:
+        raise UnusableError(f"mapping {name}: its assets are in the table's column {columns[0]}: give {name}=FILE")
+    found: dict[str, OtherAsset] = {}
+    with Table(file) as table:
+        mappings.check_columns(mapping, name, table.header)
+        for row in table.rows(columns, None):
+            asset_id = mappings.fill(mapping.asset.id, row).lower()
+            if asset_id not in found and topics.ASSET_ID.fullmatch(asset_id):
+                found[asset_id] = OtherAsset(asset_id, mapping.asset.kind, mappings.attributes_for(mapping, row))
+    return list(found.values())
+
+
+def verify(settings: SimulatorSettings, directories: list[Path], wait_s: float) -> Verdict:
+    """`fleetfold-sim verify`: waits up to `wait_s` for the twins to have folded what was sent, then compares."""
+    world = expect.read([Truth(directory) for directory in {path.resolve(): path for path in directories}.values()])
+    deadline = time.monotonic() + wait_s
+    with Database(settings.mongo) as database:
+        while time.monotonic() < deadline and database.folded() < world.sent - world.unacknowledged:
+            time.sleep(0.25)
+        return report.verdict(world, database.actual(sorted(world.assets)), int(time.time() * 1_000))
 
 
 def _check_connections(settings: SimulatorSettings, devices: int) -> None:

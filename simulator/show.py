@@ -34,6 +34,11 @@ class Progress:
 
 
 _LABELS: Final = {
+    "published": "facts published",
+    "profiles": "profiles",
+    "roles": "ownership periods and other roles",
+    "lifecycle_steps": "lifecycle steps",
+    "recorded_assets": "of recorded assets",
     "frames": "frames",
     "events": "events",
     "connections": "connection messages",

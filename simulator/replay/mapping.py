@@ -126,8 +126,12 @@ class TableMapping(Section):
     moments: Annotated[list[MomentPart], Field(min_length=1)]
 
     def columns(self) -> dict[str, str]:
-        """Every column that is used, with the key that names it."""
+        """Every column that is used, by a key that names it."""
         return dict(_columns(self))
+
+    def asset_columns(self) -> list[str]:
+        """The columns that tell assets apart and describe them."""
+        return sorted({column for _, column in _asset_columns(self)})
 
 
 def names() -> list[str]:
@@ -194,14 +198,18 @@ def attributes_for(mapping: TableMapping, row: Mapping[str, str]) -> Attributes:
 
 def _columns(mapping: TableMapping) -> Iterator[tuple[str, str]]:
     """(key in the file, column)."""
-    yield from _placeholders("asset.id", mapping.asset.id)
-    for name, value in mapping.asset.attributes.items():
-        if isinstance(value, str):
-            yield from _placeholders(f"asset.attributes.{name}", value)
+    yield from _asset_columns(mapping)
     for index, column in enumerate(mapping.session.columns):
         yield f"session.columns[{index}]", column
     for index, moment in enumerate(mapping.moments):
         yield from _moment_columns(f"moments[{index}]", moment)
+
+
+def _asset_columns(mapping: TableMapping) -> Iterator[tuple[str, str]]:
+    yield from _placeholders("asset.id", mapping.asset.id)
+    for name, value in mapping.asset.attributes.items():
+        if isinstance(value, str):
+            yield from _placeholders(f"asset.attributes.{name}", value)
 
 
 def _moment_columns(key: str, moment: MomentPart) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,75 @@
+"""What the twin service has written, as the oracle reads it."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+from pymongo.read_concern import ReadConcern
+
+from runtime.settings import MongoSettings
+from simulator.errors import UnreachableError
+from simulator.oracle.compare import Actual
+
+_PAGE: Final = 500
+
+T = TypeVar("T")
+
+
+class Database:
+    """Reads twins, events and anomalies; raises `UnreachableError` when the database does not answer."""
+
+    def __init__(self, settings: MongoSettings) -> None:
+        self._client: MongoClient[dict[str, Any]] = MongoClient(
+            settings.uri.get_secret_value(),
+            serverSelectionTimeoutMS=settings.timeout_ms,
+            tz_aware=True,
+            appname="fleetfold-sim",
+        )
+        self._database = self._client.get_database(settings.database, read_concern=ReadConcern("majority"))
+
+    def actual(self, asset_ids: Sequence[str]) -> Iterator[tuple[str, Actual]]:
+        """What there is about each asset, in the order given."""
+        for begin in range(0, len(asset_ids), _PAGE):
+            page = list(asset_ids[begin : begin + _PAGE])
+            yield from self._answered(lambda page=page: self._page(page))  # type: ignore[misc]  # mypy cannot type it
+
+    def folded(self) -> int:
+        """Frames and events that all twins have counted."""
+        total = {"$sum": {"$add": ["$counters.frames", "$counters.events"]}}
+        answer = self._answered(
+            lambda: list(self._database["twins"].aggregate([{"$group": {"_id": None, "total": total}}]))
+        )
+        return int(answer[0]["total"]) if answer else 0
+
+    def _page(self, page: list[str]) -> list[tuple[str, Actual]]:
+        wanted = {"asset_id": {"$in": page}}
+        twins = {twin["_id"]: twin for twin in self._database["twins"].find({"_id": {"$in": page}}, {"fold": 0})}
+        events: dict[str, Counter[str]] = defaultdict(Counter)
+        for event in self._database["events"].find(wanted, {"asset_id": 1}):
+            events[event["asset_id"]][event["_id"]] += 1
+        anomalies: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        fields = {"asset_id": 1, "detector": 1, "subject": 1, "status": 1}
+        for anomaly in self._database["anomalies"].find(wanted, fields):
+            anomalies[anomaly["asset_id"]].append(anomaly)
+        return [(asset, Actual(twins.get(asset), events[asset], anomalies[asset])) for asset in page]
+
+    def _answered(self, question: Callable[[], T]) -> T:
+        try:
+            return question()
+        except PyMongoError as error:
+            # The driver's text can hold the whole topology; its first part says what happened.
+            raise UnreachableError(f"MongoDB does not answer: {str(error).split(', Timeout:')[0][:300]}") from error
+
+    def close(self) -> None:
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

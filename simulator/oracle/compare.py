@@ -1,0 +1,191 @@
+"""Twins against expectations, one difference a line that a person understands."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal, NamedTuple
+
+from simulator.oracle import expect, findings
+from simulator.oracle.expect import At, Expected, World
+
+Document = Mapping[str, Any]
+Kind = Literal["lost", "doubled", "wrong"]
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Difference(NamedTuple):
+    """`amount` of something that is not as it must be."""
+
+    kind: Kind
+    asset_id: str
+    amount: int
+    text: str
+
+
+class Actual(NamedTuple):
+    """What the database has about one asset; `twin` None: nothing."""
+
+    twin: Document | None
+    event_ids: Counter[str]
+    anomalies: Sequence[Document]
+
+
+def differences(world: World, asset: Expected, actual: Actual, now_ms: int) -> Iterator[Difference]:
+    """Everything that is not as expected about one asset."""
+    if actual.twin is None:
+        if asset.messages.sure:
+            yield Difference("lost", asset.asset_id, asset.messages.sure, "has no twin")
+        elif asset.roles or asset.steps:
+            yield Difference("wrong", asset.asset_id, 1, "has owner or lifecycle, but no twin")
+        return
+    yield from _counts(asset, actual.twin)
+    for text in (
+        *_samples(asset, actual.twin),
+        *_signals(asset, actual.twin),
+        *_location(asset, actual.twin),
+        *_connection(asset, actual.twin),
+        *_owner(world, asset, actual.twin, now_ms),
+        *_life(asset, actual.twin),
+        *_events(asset, actual.event_ids),
+        *_findings(asset, actual.anomalies),
+    ):
+        yield Difference("wrong", asset.asset_id, 1, text)
+
+
+def folded(twin: Document | None) -> int:
+    """Frames and events that a twin has counted."""
+    counters = (twin or {}).get("counters", {})
+    return int(counters.get("frames", 0)) + int(counters.get("events", 0))
+
+
+def _counts(asset: Expected, twin: Document) -> Iterator[Difference]:
+    count = folded(twin)
+    if count < asset.messages.sure:
+        text = f"{asset.messages.sure} frames and events sent, {count} folded"
+        yield Difference("lost", asset.asset_id, asset.messages.sure - count, text)
+    if count > asset.messages.most:
+        text = f"{asset.messages.most} frames and events sent, {count} folded"
+        yield Difference("doubled", asset.asset_id, count - asset.messages.most, text)
+
+
+def _samples(asset: Expected, twin: Document) -> Iterator[str]:
+    counted = int(twin.get("counters", {}).get("samples", 0))
+    if not asset.samples.sure <= counted <= asset.samples.most:
+        yield f"{asset.samples.sure} samples sent, {counted} counted"
+
+
+def _signals(asset: Expected, twin: Document) -> Iterator[str]:
+    leaves = dict(_leaves("", twin.get("signals", {})))
+    for path in sorted(asset.signals.keys() | leaves.keys()):
+        allowed = _allowed(asset, path)
+        if not allowed:
+            yield f"{path} is {leaves[path].value!r}, but was never sent"
+        elif path not in leaves:
+            if path in asset.signals:
+                yield f"{path} is missing, expected {_said(allowed[0])}"
+        elif not any(_same(leaves[path], at) for at in allowed):
+            yield f"{path} is {_said(leaves[path])}, expected {_said(allowed[0])}"
+
+
+def _allowed(asset: Expected, path: str) -> list[At]:
+    """The expected value, and what may have replaced it."""
+    sure = asset.signals.get(path)
+    later = [at for at in asset.maybe.get(path, []) if sure is None or at.ts_ms >= sure.ts_ms]
+    return ([sure] if sure is not None else []) + later
+
+
+def _leaves(prefix: str, tree: Document) -> Iterator[tuple[str, At]]:
+    for name, node in tree.items():
+        path = f"{prefix}{name}"
+        if isinstance(node, Mapping) and node.keys() == {"value", "ts"}:
+            yield path, At(_ms(node["ts"]), node["value"])
+        elif isinstance(node, Mapping):
+            yield from _leaves(f"{path}.", node)
+
+
+def _same(actual: At, expected: At) -> bool:
+    one_is_flag = isinstance(actual.value, bool) != isinstance(expected.value, bool)
+    return actual.ts_ms == expected.ts_ms and not one_is_flag and bool(actual.value == expected.value)
+
+
+def _location(asset: Expected, twin: Document) -> Iterator[str]:
+    latitudes = _allowed(asset, "Vehicle.CurrentLocation.Latitude")
+    longitudes = _allowed(asset, "Vehicle.CurrentLocation.Longitude")
+    if not latitudes or not longitudes:
+        return
+    coordinates = list((twin.get("location") or {}).get("coordinates", []))
+    if not any(coordinates == [east.value, north.value] for east in longitudes for north in latitudes):
+        yield f"location is {coordinates}, expected {[longitudes[0].value, latitudes[0].value]}"
+
+
+def _connection(asset: Expected, twin: Document) -> Iterator[str]:
+    if asset.connection is None or not asset.connection_is_sure:
+        return
+    _, is_offline, session = asset.connection
+    connection = twin.get("connection") or {}
+    if connection.get("session") != session:
+        yield f"last session is {connection.get('session')!r}, expected {session!r}"
+    elif connection.get("online") is is_offline:
+        yield f"online is {connection.get('online')}, expected {not is_offline}"
+
+
+def _owner(world: World, asset: Expected, twin: Document, now_ms: int) -> Iterator[str]:
+    if not asset.roles:
+        return
+    expected, actual = expect.holder(world, asset, now_ms), twin.get("owner") or {}
+    if expected is None:
+        if actual:
+            yield f"owner is {actual.get('customer_id')}, expected nobody"
+        return
+    found = {**actual, "since_ms": _ms(actual["since"]) if actual.get("since") else None}
+    for name, value in expected._asdict().items():
+        if found.get(name) != value:
+            yield f"owner's {name} is {found.get(name)!r}, expected {value!r}"
+
+
+def _life(asset: Expected, twin: Document) -> Iterator[str]:
+    if not asset.steps:
+        return
+    _, last = max(asset.steps)
+    lifecycle, actual = twin.get("lifecycle") or {}, twin.get("attributes") or {}
+    if lifecycle.get("state") != last:
+        yield f"lifecycle is {lifecycle.get('state')!r}, expected {last!r}"
+    if len(lifecycle.get("steps", [])) != len(asset.steps):
+        yield f"{len(lifecycle.get('steps', []))} lifecycle steps, expected {len(asset.steps)}"
+    for name, value in expect.attributes(asset).items():
+        if actual.get(name) != value:
+            shown = "" if name == "vin" else f" {actual.get(name)!r}, expected {value!r}"  # a VIN is personal data
+            yield f"attribute {name} is not as told{shown}"
+
+
+def _events(asset: Expected, found: Counter[str]) -> Iterator[str]:
+    for missing in sorted(asset.event_ids - found.keys()):
+        yield f"event {missing} is missing"
+    for surplus in sorted(found.keys() - asset.event_ids - asset.maybe_event_ids):
+        yield f"event {surplus} was never sent"
+    for repeated in sorted(id_ for id_, count in found.items() if count > 1):
+        yield f"event {repeated} is there {found[repeated]} times"
+
+
+def _findings(asset: Expected, anomalies: Sequence[Document]) -> Iterator[str]:
+    raised = Counter(str(anomaly["detector"]) for anomaly in anomalies)
+    for detector, shown_ms in findings.required(asset).items():
+        if not raised[detector]:
+            names = ", ".join(fault["fault"] for fault in asset.faults[detector])
+            yield f"{names} was visible for {shown_ms / 60_000:.0f} min, but there is no finding {detector}"
+    for detector in sorted(raised.keys() - asset.faults.keys()):
+        yield f"false alarm: {detector} found, nothing of the kind was broken"
+    still = Counter((a["detector"], a.get("subject")) for a in anomalies if a.get("status") == "open")
+    for (detector, subject), count in still.items():
+        if count > 1:
+            yield f"{detector} {subject or ''} is open {count} times"
+
+
+def _ms(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _said(at: At) -> str:
+    moment = (_EPOCH + timedelta(milliseconds=at.ts_ms)).isoformat(timespec="milliseconds")
+    return f"{at.value!r} at {moment}"
