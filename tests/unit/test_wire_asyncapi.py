@@ -8,7 +8,12 @@ import jsonschema
 import pytest
 import yaml
 
+from cloud import effects
 from cloud.config import TopicSettings
+from edge import parcels
+from edge.letters import Source
+from edge.spool.records import Message
+from simulator import kafka as simulated
 from wire import batches, codec, frames, schemas, topics
 from wire.messages import AnyEvent, Batch, ConnectionState, Frame, shaped
 from wire.records import DeadLetter
@@ -198,3 +203,37 @@ def test_the_dead_letter_shown_is_read_as_one():
     letter = DeadLetter.read(base64.b64decode(example["payload"]), headers)
     assert dict(letter.headers()) == dict(headers)
     assert letter.size == len(letter.value)
+
+
+@pytest.mark.parametrize("name", ["signalsBatch", "eventsBatch", "connectionsBatch"])
+def test_the_record_of_a_batch_is_what_the_edge_agent_sends(name):
+    (example,) = MESSAGES[name]["examples"]
+    batch = shaped(codec.decode(codec.to_json(example["payload"])), Batch)
+    assert isinstance(batch, Batch)
+    message = Message(batch.received_ms[0], batch.kind, batch.asset_id, batch.channel, batch.payloads[0])
+    parcel = parcels.of_batch([(batch.first_sequence, message)], [], Source(batch.gateway, batch.epoch))
+    assert {key: value.decode() for key, value in parcel.headers} == example["headers"]
+    assert batches.decode(parcel.value) == batch
+    assert KAFKA[parcel.topic]["messages"].keys() == {name}
+
+
+@pytest.mark.parametrize("name", ["profile", "role", "lifecycleStep"])
+def test_the_record_of_a_fact_is_what_the_simulator_sends(name):
+    (example,) = MESSAGES[name]["examples"]
+    fact = shaped(example["payload"], SHAPES[name])
+    record = simulated.record(fact, example["headers"]["ce_source"])
+    assert {key: value.decode() for key, value in record.headers} == example["headers"]
+    assert codec.decode(record.value) == example["payload"]
+    assert name in KAFKA[record.topic]["messages"]
+    key = resolve(MESSAGES[name]["bindings"]["$ref"])["kafka"]["key"]
+    assert record.key == example["payload"][key["description"]]
+
+
+def test_the_record_of_a_finding_is_what_the_twin_service_sends():
+    (example,) = MESSAGES["anomaly"]["examples"]
+    change = {name: value for name, value in example["payload"].items() if name not in ("v", "anomaly_id")}
+    (sent,) = effects.anomaly_records([{"_id": example["payload"]["anomaly_id"], **change}])
+    assert {key: value.decode() for key, value in sent.headers} == example["headers"]
+    assert codec.decode(sent.value) == example["payload"]
+    assert sent.topic == topics.TWIN_ANOMALIES
+    assert sent.key == example["payload"]["asset_id"].encode()
