@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -17,15 +18,10 @@ PACKAGES: list[str] = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["pac
 ON_CI = bool(os.environ.get("CI"))
 NO_INDEX = r"No matching distribution|Could not find a version|ConnectionError|Temporary failure in name resolution"
 
-pytestmark = [
-    pytest.mark.skipif(
-        not ON_CI and not os.environ.get("FLEETFOLD_SLOW_TESTS"),
-        reason="installs into a new environment, half a minute: set FLEETFOLD_SLOW_TESTS=1 to run it here",
-    ),
-    pytest.mark.skipif(
-        os.environ.get("FLEETFOLD_TEST_KAFKA") == "apache", reason="has nothing to do with the Kafka broker in use"
-    ),
-]
+if not ON_CI and not os.environ.get("FLEETFOLD_SLOW_TESTS"):
+    pytest.skip("installs into a new environment: set FLEETFOLD_SLOW_TESTS=1 to run it here", allow_module_level=True)
+if os.environ.get("FLEETFOLD_TEST_KAFKA") == "apache":
+    pytest.skip("has nothing to do with the Kafka broker in use", allow_module_level=True)
 
 WALK = """
 import importlib, importlib.util, pkgutil, sys
@@ -106,6 +102,20 @@ def test_the_wheel_carries_its_licence_its_extras_and_no_address(wheel):
     commands = archive.read(described["entry_points.txt"]).decode()
     for name, target in PROJECT["project"]["scripts"].items():
         assert f"{name} = {target}" in commands
+
+
+def test_what_the_dockerfile_copies_is_enough_to_build_the_same_wheel(wheel, tmp_path):
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    for copied in re.findall(r"^COPY (?!--from)(.*)$", dockerfile, re.MULTILINE):
+        *sources, target = copied.split()
+        for source in sources:
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, tmp_path / target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / source, tmp_path / target)
+    pip([sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path / "built", tmp_path], tmp_path)
+    (built,) = (tmp_path / "built").glob("*.whl")
+    assert set(zipfile.ZipFile(built).namelist()) == set(zipfile.ZipFile(wheel).namelist())
 
 
 def test_every_module_of_the_edge_is_imported_without_mongodb_and_numpy(bare, tmp_path):
