@@ -66,7 +66,7 @@ class _Demo:
         try:
             load = self._start_load(running)
             with self._watch(running, load) as seen:
-                self._watch_load(running, seen, load)
+                self._watch_load(seen, load)
                 drained = seen.until_drained("draining", self._plan.drain_limit_s)
             self._say_how_it_went(seen, drained)
             return self._answer(running, load)
@@ -96,7 +96,7 @@ class _Demo:
         reader = findings.FindingsReader(running.endpoints.mongodb_uri, running.own.database)
         return watch.Watch(observer, reader, picture, self._stop, running.programs.check)
 
-    def _watch_load(self, running: system.System, seen: watch.Watch, load: _Load) -> None:
+    def _watch_load(self, seen: watch.Watch, load: _Load) -> None:
         limit_s = float(self._plan.duration_s or "inf")
         seen.until("running", lambda _now: _ended(load.senders), limit_s)
         for child in load.senders:  # a simulator ends in order on SIGTERM, with its truth complete
