@@ -41,13 +41,18 @@ class EdgeMqttSettings(MqttSettings):
 
 
 class EdgeKafkaSettings(KafkaSettings):
-    """The spool is the queue, so the client's own is small."""
+    """The spool is the queue, so the client's own is small.
+
+    `stall_timeout_ms`: a client that says nothing for so long, with something in flight, is made anew. Longer than
+    a request may take (librdkafka gives up after 60 s), or a slow link is interrupted again and again.
+    """
 
     linger_ms: int = Field(5, ge=0, le=10_000)
     queue_batches_max: int = Field(10_000, ge=1, le=1_000_000)
     queue_bytes_max: int = Field(8_388_608, ge=1_048_576)
     request_bytes_max: int = Field(1_000_000, ge=limits.PAYLOAD_BYTES_MAX * 2, le=100_000_000)
     reconnect_backoff_ms_max: int = Field(10_000, ge=100)
+    stall_timeout_ms: int = Field(120_000, ge=1_000)
 
 
 class SpoolSettings(Section):

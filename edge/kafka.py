@@ -6,6 +6,7 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from edge.clock import Clock
 from edge.config import EdgeKafkaSettings
 from edge.counts import Counts
 from edge.parcels import Parcel, Report, SendError, Verdict
@@ -65,7 +66,8 @@ class _Delivery:
 class KafkaSink:
     """An idempotent producer that can be made anew. Raises KafkaException when its settings cannot be used."""
 
-    def __init__(self, settings: EdgeKafkaSettings, client_id: str, counts: Counts) -> None:
+    def __init__(self, settings: EdgeKafkaSettings, client_id: str, clock: Clock, counts: Counts) -> None:
+        self._clock = clock
         self._settings = settings
         self._client_id = client_id
         self._counts = counts
@@ -73,6 +75,7 @@ class KafkaSink:
         self._reports: list[Report] = []
         self._last_error = ""
         self._fatal = False
+        self._last_sign_s = clock.monotonic_s()
         self._producer = self._new_producer()
 
     def _new_producer(self) -> Producer:
@@ -96,6 +99,7 @@ class KafkaSink:
     def _on_error(self, error: KafkaError) -> None:
         """Errors of the connection or the client as a whole; while they last they come again and again."""
         self._counts.kafka_errors[error.name()] += 1
+        self._last_sign_s = self._clock.monotonic_s()
         self._fatal = self._fatal or error.fatal()
         if error.name() != self._last_error:
             self._last_error = error.name()
@@ -103,6 +107,8 @@ class KafkaSink:
 
     def send(self, parcel: Parcel) -> bool:
         """Queue a parcel; False while the queue is full. An error comes as a report."""
+        if len(self._producer) == 0:
+            self._last_sign_s = self._clock.monotonic_s()
         try:
             self._producer.produce(
                 parcel.topic,
@@ -122,6 +128,7 @@ class KafkaSink:
         self._producer.poll(0)
         if not self._reports:
             return []
+        self._last_sign_s = self._clock.monotonic_s()
         taken = self._reports[:]
         self._reports.clear()
         if any(report.error is None for report in taken):
@@ -130,13 +137,18 @@ class KafkaSink:
 
     @property
     def is_broken(self) -> bool:
-        """Whether only `rebuild` helps."""
-        return self._fatal
+        """Whether only `rebuild` helps: after a fatal error, or when something is in flight and all is silent.
+
+        Against a broker that has forgotten its producers, librdkafka 2.16 can retry for ever without a word.
+        """
+        silent_s = self._clock.monotonic_s() - self._last_sign_s
+        return self._fatal or (len(self._producer) > 0 and silent_s > self._settings.stall_timeout_ms / 1000)
 
     def rebuild(self) -> None:
         """A new producer. Nothing is reported any more of what the old one had: it has to be sent again."""
         self._drop()
         self._fatal = False
+        self._last_sign_s = self._clock.monotonic_s()
         self._producer = self._new_producer()
 
     def close(self) -> None:

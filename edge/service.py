@@ -58,7 +58,7 @@ class Service:
         self._disk = Directory(settings.spool.directory)
         limits = SpoolLimits(settings.spool.bytes_max, settings.spool.segment_bytes, settings.spool.read_bytes)
         self._spool = Spool.open(self._disk, limits, self._clock)
-        self._sink = KafkaSink(settings.kafka, f"fleetfold-edge-{settings.gateway}", self._counts)
+        self._sink = KafkaSink(settings.kafka, f"fleetfold-edge-{settings.gateway}", self._clock, self._counts)
         self._receiver = MqttReceiver(settings.mqtt, settings.client_id, self._clock, self._counts)
         self._sender = self._new_sender()
         self._agent = self._new_agent()
