@@ -14,7 +14,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 SERVICES: dict[str, Any] = COMPOSE["services"]
 OURS = {name for name, service in SERVICES.items() if "build" in service}
 VENDORS = SERVICES.keys() - OURS
-ONCE = {"topics", "people"}
+ONCE = {"topics", "people", "simulator"}
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -175,6 +175,19 @@ def test_kafka_creates_no_topic_by_accident_and_listeners_fit():
     assert len(base64.urlsafe_b64decode(environment["CLUSTER_ID"] + "==")) == 16, "a cluster id is a UUID in base64"
     published = SERVICES["kafka"]["ports"][0].split(":")
     assert advertised["HOST"] == f"{published[0]}:{published[1]}"
+
+
+def test_the_agent_keeps_its_name_when_its_container_is_made_anew():
+    """The name is its MQTT client id: with another one, what the broker queued for it would stay there."""
+    assert re.fullmatch(r"[a-z]+", SERVICES["edge"]["environment"]["FLEETFOLD_EDGE__GATEWAY"])
+
+
+def test_the_simulator_ends_and_its_files_are_limited():
+    words = dict(word.split("=") for word in SERVICES["simulator"]["command"][2:])
+    assert 0 < int(words["--duration-s"]) <= 3_600
+    (limited,) = SERVICES["simulator"]["tmpfs"]
+    assert limited == "/tmp:size=512m"
+    assert words["--truth"].startswith("/tmp/")
 
 
 def test_the_spool_is_on_a_volume():
