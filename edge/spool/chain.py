@@ -13,7 +13,6 @@ class Segment:
     """One file. `size_bytes` is what of it is durable; its records end where the next segment's begin."""
 
     name: files.SegmentName
-    first_ordinal: int
     size_bytes: int
 
 
@@ -37,11 +36,16 @@ class Chain:
     def end_ordinal_of(self, index: int) -> int:
         """One behind the last record of a segment."""
         following = index + 1
-        return self.segments[following].first_ordinal if following < len(self.segments) else self.end_ordinal
+        return self.segments[following].name.first_ordinal if following < len(self.segments) else self.end_ordinal
 
-    def adopt(self, segments: list[Segment]) -> None:
-        """Take over newer segments that are on disk."""
-        self.segments += segments
+    def adopt(self, segment: Segment) -> None:
+        """Take over a newer segment that is on disk."""
+        self.segments.append(segment)
+        self.size_bytes += segment.size_bytes
+
+    def adopt_older(self, segments: list[Segment]) -> None:
+        """Take over segments that come before the others."""
+        self.segments[:0] = segments
         self.size_bytes += sum(segment.size_bytes for segment in segments)
 
     def forget_oldest(self) -> None:
@@ -68,7 +72,7 @@ class Chain:
         self.end_sequence = first_sequence + count
 
     def _start_segment(self, first_sequence: int, block: bytes) -> None:
-        name = files.SegmentName(self.storage_class, first_sequence)
+        name = files.SegmentName(self.storage_class, first_sequence, self.end_ordinal)
         self.close()
         file = self._disk.create(str(name))
         try:
@@ -81,7 +85,7 @@ class Chain:
                 self._disk.delete(str(name))
             raise
         self._file = file
-        self.adopt([Segment(name, self.end_ordinal, len(files.FILE_MAGIC) + len(block))])
+        self.adopt(Segment(name, len(files.FILE_MAGIC) + len(block)))
 
     def _abandon(self) -> None:
         """Write no more to a file of unknown state: after a failed sync the kernel may have dropped its pages."""

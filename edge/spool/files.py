@@ -4,13 +4,13 @@ A spool is one directory:
 
     lock                                   locked (flock) by the one agent that may write here
     checkpoint                             how far Kafka has confirmed each class; see `checkpoint`
-    <class>-<first>.seg                    a segment; `first` is its first sequence, in 20 digits
+    <class>-<sequence>-<ordinal>.seg       a segment; the numbers, in 20 digits, are those of its first record
     <class>-<first>-<last>-<count>.evicted (or .corrupt): what is left of a segment whose records are lost, until a
                                            gap record that says so is durable; emptied, the name says it all
 
-Each class has a chain of segments; `first` orders them. A segment is the 8 bytes `FLTSPL01` (the last two are the
-format's version), then blocks. A block is what one turn of the agent's loop made durable for one class. Its
-header has 48 bytes, little-endian:
+Each class has a chain of segments in the order of these numbers. A segment is the 8 bytes `FLTSPL01` (the last two
+are the format's version), then blocks. A block is what one turn of the agent's loop made durable for one class.
+Its header has 48 bytes, little-endian:
 
     offset  0   4 bytes  F1 42 4C 4B, to find the next block behind damaged bytes
             4   u32      length of the body in bytes
@@ -59,7 +59,7 @@ EPOCH_BYTES: Final = 8
 SEQUENCE_STEP: Final = 2**20
 """More records than one turn of the loop can append."""
 
-_SEGMENT_NAME: Final = re.compile(r"(signals|events)-([0-9]{20})\.seg")
+_SEGMENT_NAME: Final = re.compile(r"(signals|events)-([0-9]{20})-([0-9]{20})\.seg")
 _GAP_NAME: Final = re.compile(r"(signals|events)-([0-9]{20})-([0-9]{20})-([0-9]{20})\.(evicted|corrupt)")
 
 
@@ -117,15 +117,16 @@ class SegmentName(NamedTuple):
 
     storage_class: StorageClass
     first_sequence: int
+    first_ordinal: int
 
     def __str__(self) -> str:
-        return f"{self.storage_class.label}-{self.first_sequence:020d}.seg"
+        return f"{self.storage_class.label}-{self.first_sequence:020d}-{self.first_ordinal:020d}.seg"
 
     @classmethod
     def parse(cls, name: str) -> "SegmentName | None":
         """None for any other file."""
         match = _SEGMENT_NAME.fullmatch(name)
-        return None if match is None else cls(StorageClass[match[1].upper()], int(match[2]))
+        return None if match is None else cls(StorageClass[match[1].upper()], int(match[2]), int(match[3]))
 
 
 class GapName(NamedTuple):

@@ -1,7 +1,7 @@
 """What a spool directory holds after a stop, a kill or a power cut.
 
-Only the newest segment of each class is read in full; of every older one only the beginning. What is damaged in
-those is found when they are read for sending. Bad bytes never stop a start.
+Only the newest segment of each class is read; of the others, the names say enough. What is damaged in those is
+found when they are read for sending. Bad bytes never stop a start.
 """
 
 import contextlib
@@ -67,23 +67,44 @@ def epoch_of(disk: Disk, names: list[SegmentName]) -> bytes | None:
 
 
 def _read_chain(disk: Disk, state: Recovered, names: list[SegmentName]) -> None:
-    segments: list[Segment] = []
-    first_ordinal: int | None = None
-    for name in reversed(names):
-        scanner, size_bytes = _scanner(disk, state.epoch, name)
-        with contextlib.closing(scanner):
-            block = scanner.next(size_bytes)
-            if block is not None:
-                first_ordinal = block.header.first_ordinal
-            elif first_ordinal is None:
-                _drop_unreadable(disk, state, name, scanner, size_bytes)
-                continue
-        # an older segment without any readable block counts as empty: the others' ordinals say what it held
-        segments.insert(0, Segment(name, first_ordinal, size_bytes))
-    if segments:
-        chain = state.chains[segments[0].name.storage_class]
-        _read_newest(disk, state, chain, segments[-1])
-        chain.adopt(segments)
+    while names and not _read_newest(disk, state, names[-1]):
+        names = names[:-1]
+    if names:
+        older = [Segment(name, _size(disk, name)) for name in names[:-1]]
+        state.chains[names[0].storage_class].adopt_older(older)
+
+
+def _size(disk: Disk, name: SegmentName) -> int:
+    file = disk.open(str(name))
+    try:
+        return file.size()
+    finally:
+        file.close()
+
+
+def _read_newest(disk: Disk, state: Recovered, name: SegmentName) -> bool:
+    """Find where a chain ends; False when the segment holds no block, and is gone now."""
+    chain = state.chains[name.storage_class]
+    scanner, size_bytes = _scanner(disk, state.epoch, name)
+    with contextlib.closing(scanner):
+        end = scanner.offset
+        blocks = 0
+        while (block := scanner.next(size_bytes)) is not None:
+            blocks += 1
+            end = scanner.offset
+            chain.end_ordinal = max(chain.end_ordinal, block.header.end_ordinal)
+            chain.end_sequence = max(chain.end_sequence, block.header.end_sequence)
+        if blocks == 0:
+            _drop_unreadable(disk, state, name, scanner, size_bytes)
+            return False
+        if scanner.unfinished(end, size_bytes):
+            state.cut_bytes += size_bytes - end
+            scanner.cut(end)
+            size_bytes = end
+        else:
+            state.lost.append(GapName(chain.storage_class, chain.end_sequence, chain.end_sequence, 0, Reason.CORRUPT))
+        chain.adopt(Segment(name, size_bytes))
+    return True
 
 
 def _drop_unreadable(disk: Disk, state: Recovered, name: SegmentName, scanner: Scanner, size_bytes: int) -> None:
@@ -98,31 +119,12 @@ def _drop_unreadable(disk: Disk, state: Recovered, name: SegmentName, scanner: S
     state.lost.append(lost)
 
 
-def _read_newest(disk: Disk, state: Recovered, chain: Chain, segment: Segment) -> None:
-    file = disk.open(str(segment.name))
-    scanner = Scanner(file, chain.epoch, chain.storage_class, _BUFFER_BYTES)
-    scanner.tolerant = True
-    with contextlib.closing(scanner):
-        end = scanner.offset
-        while (block := scanner.next(segment.size_bytes)) is not None:
-            end = scanner.offset
-            chain.end_ordinal = max(chain.end_ordinal, block.header.end_ordinal)
-            chain.end_sequence = max(chain.end_sequence, block.header.end_sequence)
-        if scanner.unfinished(end, segment.size_bytes):
-            state.cut_bytes += segment.size_bytes - end
-            with contextlib.suppress(OSError):  # it is skipped by reading as well
-                file.truncate(end)
-            segment.size_bytes = end
-        else:
-            state.lost.append(GapName(chain.storage_class, chain.end_sequence, chain.end_sequence, 0, Reason.CORRUPT))
-
-
 def _apply_checkpoint(disk: Disk, state: Recovered) -> None:
     stored = checkpoint.read(disk, state.epoch) or {}
     for storage_class, chain in state.chains.items():
         start = Position(0, 0)
         if chain.segments:
-            start = Position(chain.segments[0].name.first_sequence, chain.segments[0].first_ordinal)
+            start = Position(chain.segments[0].name.first_sequence, chain.segments[0].name.first_ordinal)
         position = stored.get(storage_class, start)
         if any(lost.reason is Reason.EVICTED and lost.last_sequence + 1 == start.sequence for lost in state.lost):
             position = max(position, start)  # what lies between is named by the eviction

@@ -1,5 +1,6 @@
 """Reads the blocks of one segment forward and steps over what is damaged."""
 
+import contextlib
 from typing import Final, NamedTuple
 
 from edge.spool import files
@@ -50,6 +51,11 @@ class Scanner:
             return True
         header = files.decode_header(self._read(offset, files.HEADER_BYTES, limit), 0)
         return header is not None and offset + files.HEADER_BYTES + header.length > limit
+
+    def cut(self, length: int) -> None:
+        """Cut the file off behind `length`; if the disk refuses, reading skips the rest as well."""
+        with contextlib.suppress(OSError):
+            self._file.truncate(length)
 
     def close(self) -> None:
         """Close the file."""

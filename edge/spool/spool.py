@@ -148,7 +148,7 @@ class Spool:
         """Give up the oldest segment of a class. The rename is the moment that its records count as lost."""
         chain, reader = self._chains[storage_class], self._readers[storage_class]
         oldest, following = chain.segments[0], chain.segments[1]
-        boundary = Position(following.name.first_sequence, following.first_ordinal)
+        boundary = Position(following.name.first_sequence, following.name.first_ordinal)
         first_sequence = max(oldest.name.first_sequence, reader.position.sequence)
         count = reader.unconfirmed_before(boundary)
         gap = GapName(storage_class, first_sequence, boundary.sequence - 1, count, Reason.EVICTED)
@@ -213,7 +213,7 @@ class Spool:
         """Delete segments that the checkpoint has passed, never the newest of a class. Raises OSError."""
         for storage_class, chain in self._chains.items():
             passed = self._checkpointed[storage_class].ordinal
-            while len(chain.segments) > 1 and chain.segments[1].first_ordinal <= passed:
+            while len(chain.segments) > 1 and chain.segments[1].name.first_ordinal <= passed:
                 self._disk.delete(str(chain.segments[0].name))
                 chain.forget_oldest()
 

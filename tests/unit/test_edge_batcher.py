@@ -1,0 +1,64 @@
+"""Grouping by asset and channel, within limits of number, bytes and age."""
+
+from edge.batcher import Batcher, Group, Limits
+from edge.spool.reader import Chunk, Position
+from edge.spool.records import StorageClass
+from tests.edge_disk import message, number_of
+from wire.topics import Channel
+
+LIMITS = Limits(frames_max=3, bytes_max=100, age_s=0.05)
+
+
+def chunk() -> Chunk:
+    return Chunk(StorageClass.SIGNALS, [], 0, 10, 10, Position(10, 10))
+
+
+def numbers(group: Group | None) -> list[int]:
+    assert group is not None
+    return [number_of(each) for _, each in group.members]
+
+
+def test_a_full_group_leaves_at_once_and_others_wait_for_their_age() -> None:
+    batcher = Batcher(LIMITS)
+    source = chunk()
+    for number in range(4):
+        batcher.add(number, message(number), source, now_s=1.0)
+    assert numbers(batcher.pop(1.0)) == [0, 1, 2]
+    assert batcher.pop(1.049) is None
+    assert numbers(batcher.pop(1.05)) == [3]
+    assert batcher.pop(9.0) is None
+
+
+def test_a_group_never_exceeds_its_bytes_unless_one_payload_does() -> None:
+    batcher = Batcher(LIMITS)
+    for number, size in enumerate([60, 60, 500]):
+        batcher.add(number, message(number, size=size), chunk(), now_s=0.0)
+    groups = [numbers(batcher.pop(0.0, everything=True)) for _ in range(3)]
+    assert groups == [[0], [1], [2]]
+
+
+def test_assets_and_channels_do_not_share_a_group() -> None:
+    batcher = Batcher(LIMITS)
+    batcher.add(0, message(0, asset_id="a"), chunk(), now_s=0.0)
+    batcher.add(1, message(1, asset_id="b"), chunk(), now_s=0.0)
+    batcher.add(2, message(2, channel=Channel.EVENTS, asset_id="a"), chunk(), now_s=0.0)
+    assert [numbers(batcher.pop(1.0)) for _ in range(3)] == [[0], [1], [2]]
+
+
+def test_claims_count_the_records_of_each_chunk() -> None:
+    batcher = Batcher(LIMITS)
+    first, second = chunk(), chunk()
+    for number, source in enumerate([first, first, second]):
+        batcher.add(number, message(number), source, now_s=0.0)
+    group = batcher.pop(0.0)
+    assert group is not None
+    assert [(claim.chunk is first, claim.record_count) for claim in group.claims] == [(True, 2), (False, 1)]
+
+
+def test_what_is_held_is_known_and_zero_in_the_end() -> None:
+    batcher = Batcher(LIMITS)
+    batcher.add(0, message(0, size=48), chunk(), now_s=2.0)
+    assert batcher.size_bytes == 50
+    assert batcher.due_s == 2.05
+    batcher.pop(0.0, everything=True)
+    assert (batcher.size_bytes, batcher.due_s) == (0, None)

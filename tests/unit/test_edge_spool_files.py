@@ -1,0 +1,144 @@
+"""Bytes on disk: every prefix of a segment opens, every flipped byte is found."""
+
+import pytest
+
+from edge.spool import checkpoint, records
+from edge.spool.reader import Position
+from edge.spool.records import Gap, Message, Record, Refused, StorageClass
+from edge.spool.scanner import Scanner
+from edge.spool.spool import Spool
+from tests.edge_disk import Inode, MemoryDisk, message, number_of, open_spool, put, read_all
+from wire.malformed import Malformed, Reason
+from wire.topics import Channel, Kind
+
+SEGMENT = f"signals-{0:020d}-{0:020d}.seg"
+
+
+def filled_disk(blocks: int = 4) -> MemoryDisk:
+    """One segment with blocks of two records each."""
+    disk = MemoryDisk()
+    spool = open_spool(disk)
+    for block in range(blocks):
+        put(spool, message(2 * block, size=10), message(2 * block + 1, size=20))
+    spool.close()
+    return disk
+
+
+def disk_with(data: bytes) -> MemoryDisk:
+    inode = Inode(data, data)
+    return MemoryDisk({SEGMENT: inode}, {SEGMENT: inode})
+
+
+def numbers(spool: Spool) -> list[int]:
+    entries = read_all(spool, StorageClass.SIGNALS)
+    return [number_of(record) for _, record in entries]
+
+
+def gaps(spool: Spool) -> list[Gap]:
+    spool.commit()
+    return [record for _, record in read_all(spool, StorageClass.EVENTS) if isinstance(record, Gap)]
+
+
+def test_records_are_read_as_they_were_written() -> None:
+    written: list[Record] = [
+        Message(5, Kind.STATION, "a" * 64, Channel.CONNECTION, b""),
+        message(7, Channel.EVENTS, size=70_000),
+        Refused(9, "t.dlq", "mqtt:häßlich", "", Reason.BAD_TOPIC, "why", 3, b"\0\xff"),
+        Gap(11, StorageClass.SIGNALS, 2**53 - 2, 2**53 - 1, 2, Reason.EVICTED, "full"),
+    ]
+    assert records.decode(records.encode(written), len(written)) == written
+
+
+def test_a_body_of_a_newer_agent_is_malformed_and_not_an_error() -> None:
+    body = records.encode([message(1)])
+    for damaged in (body[:-1], b"\x09" + body, body + b"\x02", b"\x03\xff\xff\xff\xff", b"\x01"):
+        assert isinstance(records.decode(damaged, 1), Malformed)
+    assert isinstance(records.decode(body, 2), Malformed)
+
+
+def test_every_prefix_of_a_segment_opens_and_holds_the_whole_blocks_before_it() -> None:
+    data = filled_disk().names[SEGMENT].data
+    scanner = Scanner(disk_with(data).open(SEGMENT), b"\xee" * 8, StorageClass.SIGNALS, 4096)
+    ends = [scanner.offset]
+    while scanner.next(len(data)) is not None:
+        ends.append(scanner.offset)
+    assert ends[-1] == len(data)
+    for length in range(len(data) + 1):
+        spool = open_spool(disk_with(data[:length]))
+        whole_blocks = sum(end <= length for end in ends[1:])
+        assert numbers(spool) == list(range(2 * whole_blocks)), length
+        assert spool.cut_bytes == length - (max(end for end in ends if end <= length) if whole_blocks else 0)
+        assert gaps(spool) == []
+        put(spool, message(100))
+        assert numbers(spool) == [100]
+
+
+@pytest.mark.parametrize("mask", [0x01, 0xFF])
+def test_every_flipped_byte_is_found_and_costs_only_its_block(mask: int) -> None:
+    data = filled_disk().names[SEGMENT].data
+    for offset in range(8, len(data)):
+        flipped = bytearray(data)
+        flipped[offset] ^= mask
+        spool = open_spool(disk_with(bytes(flipped)))
+        put(spool, message(100))
+        read = numbers(spool)
+        assert len(read) == 7, offset
+        assert read == sorted(read)
+        lost = sorted({*range(8), 100} - set(read))
+        assert lost[1] == lost[0] + 1, "one block"
+        assert read[-1] == 100
+        found = gaps(spool)
+        assert found, offset
+        assert all(gap.reason is Reason.CORRUPT for gap in found)
+        assert sum(gap.record_count for gap in found) in (2, 0)  # 0: a damaged header at the end tells no number
+        named = {n for gap in found for n in range(gap.first_sequence, gap.last_sequence + 1) if n < 8}
+        assert set(lost) <= named or sum(gap.record_count for gap in found) == 0
+
+
+def test_a_damaged_magic_costs_nothing() -> None:
+    data = bytearray(filled_disk().names[SEGMENT].data)
+    data[3] ^= 0xFF
+    assert numbers(open_spool(disk_with(bytes(data)))) == list(range(8))
+
+
+def test_a_payload_that_holds_a_block_is_not_taken_for_one() -> None:
+    inner = filled_disk(1).names[SEGMENT].data[8:]
+    foreign = inner.replace(b"\xee" * 8, b"\xdd" * 8)
+    disk = MemoryDisk()
+    spool = open_spool(disk)
+    put(spool, message(0)._replace(payload=b"0:" + foreign), message(1))
+    put(spool, message(2))
+    data = bytearray(disk.names[SEGMENT].data)
+    data[8 + 20] ^= 1  # the header of the first block
+    assert numbers(open_spool(disk_with(bytes(data)))) == [2]
+
+
+def test_random_bytes_are_no_reason_not_to_start() -> None:
+    for data in (b"", b"\0" * 10_000, b"\xf1BLK" * 3_000, bytes(range(256)) * 40):
+        spool = open_spool(disk_with(data))
+        put(spool, message(1))
+        assert numbers(spool) == [1]
+
+
+def test_a_damaged_checkpoint_means_that_records_are_read_again() -> None:
+    disk = MemoryDisk()
+    spool = open_spool(disk)
+    put(spool, message(0), message(1))
+    read_all(spool, StorageClass.SIGNALS)
+    spool.close()
+    good = disk.names[checkpoint.NAME].data
+    assert numbers(open_spool(disk)) == []
+    for offset in range(len(good) - 1):
+        flipped = bytearray(good)
+        flipped[offset] ^= 0x01
+        disk.names[checkpoint.NAME] = Inode(bytes(flipped), bytes(flipped))
+        assert numbers(open_spool(disk)) == [0, 1], offset
+    for length in range(len(good) - 1):
+        disk.names[checkpoint.NAME] = Inode(good[:length], good[:length])
+        assert numbers(open_spool(disk)) == [0, 1], length
+
+
+def test_a_checkpoint_of_another_spool_is_ignored() -> None:
+    disk = filled_disk(1)
+    checkpoint.write(disk, b"\x11" * 8, {StorageClass.SIGNALS: Position(99, 99)})
+    assert numbers(open_spool(disk)) == [0, 1]
