@@ -1,26 +1,35 @@
-"""Runs the detectors over a batch: round by round, the n-th news of every asset at once, each in log order.
+"""Runs the detectors over a batch: every sample of every asset in one array per detector.
 
-A round's arrays hold one row per asset, so a detector's cost is shared by all assets of the batch, and the result
-does not depend on how the log was cut into batches: each sample is judged once, with the values known by then.
+The rows of an asset lie together, in log order, each with the values known by then, so that a detector judges all
+assets and moments in one call, and the result does not depend on how the log was cut into batches. The latch then
+walks only through those stories in which something is, or was, up.
 """
 
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cloud import encoding
 from cloud.detectors import base
-from cloud.detectors.base import Change, Detector, Floats
+from cloud.detectors.base import Detector, Floats
 from cloud.detectors.registry import DETECTORS
 from cloud.twin import Twin
 from wire import catalogue
 from wire.catalogue import Value
+from wire.topics import Kind
 
 _INPUTS: Final = sorted({catalogue.BY_PATH[path].number for detector in DETECTORS for path in detector.inputs})
 _COLUMN_OF: Final = {number: column for column, number in enumerate(_INPUTS)}
 _SIGNAL_OF: Final = [catalogue.BY_NUMBER[number] for number in _INPUTS]
+
+
+_COLUMNS: Final = {
+    detector.name: np.array([_COLUMN_OF[catalogue.BY_PATH[path].number] for path in detector.inputs])
+    for detector in DETECTORS
+}
+assert len(_INPUTS) < 63, "a row's touched columns are the bits of one integer"
 
 
 class Transition(NamedTuple):
@@ -54,72 +63,84 @@ def inputs_of(twin: Twin) -> list[float]:
 
 def detect(jobs: list[Job]) -> None:
     """Judge every advance of every job: appends transitions, and updates the twins' detector states."""
-    by_kind = sorted(jobs, key=lambda job: job.twin.kind)
-    for kind, same_kind in groupby(by_kind, key=lambda job: job.twin.kind):
-        _detect_kind(list(same_kind), [detector for detector in DETECTORS if detector.kind is kind])
+    for kind in Kind:
+        same_kind = [job for job in jobs if job.twin.kind is kind]
+        rows = _rows(same_kind)
+        if rows is not None:
+            for detector in DETECTORS:
+                if detector.kind is kind:
+                    _run(detector, same_kind, rows)
 
 
-def _detect_kind(jobs: list[Job], detectors: list[Detector]) -> None:
-    values = np.array([job.inputs for job in jobs])
-    states = [_load_states(jobs, detector) for detector in detectors]
-    columns = [
-        np.array([_COLUMN_OF[catalogue.BY_PATH[path].number] for path in detector.inputs]) for detector in detectors
-    ]
-    touched = np.zeros((len(jobs), len(detectors)), dtype=bool)
-    for turn in range(max((len(job.advances) for job in jobs), default=0)):
-        fresh = _next_values(jobs, turn, values)
-        for index, detector in enumerate(detectors):
-            rows = np.nonzero(fresh[:, columns[index]].any(axis=1))[0]
-            if rows.size:
-                touched[rows, index] = True
-                _judge(detector, jobs, rows, turn, values[np.ix_(rows, columns[index])], states[index])
-    for index, detector in enumerate(detectors):
-        for row in np.nonzero(touched[:, index])[0]:
-            jobs[row].twin.detectors[detector.name] = states[index][row].ravel().tolist()
+class _Rows(NamedTuple):
+    """What a batch brought: a row per advance that touched an input. `touched`: a bit per column."""
+
+    job: base.Indices
+    ts_ms: NDArray[np.int64]
+    touched: NDArray[np.int64]
+    values: Floats
 
 
-def _next_values(jobs: list[Job], turn: int, values: Floats) -> base.Flags:
-    """Write the `turn`-th advance of each job into `values`; returns which cells are fresh."""
-    fresh = np.zeros(values.shape, dtype=bool)
-    for row, job in enumerate(jobs):
-        if turn < len(job.advances):
-            for number, value in job.advances[turn][1].items():
+def _rows(jobs: list[Job]) -> _Rows | None:
+    owners: list[int] = []
+    times_ms: list[int] = []
+    touched: list[int] = []
+    values: list[list[float]] = []
+    for index, job in enumerate(jobs):
+        known = job.inputs
+        for ts_ms, fresh in job.advances:
+            bits = 0
+            for number, value in fresh.items():
                 column = _COLUMN_OF.get(number)
                 if column is not None:
-                    values[row, column] = encoding.as_number(_SIGNAL_OF[column], value)
-                    fresh[row, column] = True
-    return fresh
+                    if not bits:
+                        known = known.copy()
+                    bits |= 1 << column
+                    known[column] = encoding.as_number(_SIGNAL_OF[column], value)
+            if bits:
+                owners.append(index)
+                times_ms.append(ts_ms)
+                touched.append(bits)
+                values.append(known)
+    if not owners:
+        return None
+    return _Rows(np.array(owners), np.array(times_ms), np.array(touched), np.array(values))
 
 
-def _judge(
-    detector: Detector, jobs: list[Job], rows: base.Indices, turn: int, inputs: Floats, states: Floats
-) -> None:  # fmt: skip
-    now_ms = [jobs[row].advances[turn][0] for row in rows]
-    now_s = np.array(now_ms) / 1000.0
-    state = states[rows]
-    levels = detector.judge(now_s, inputs, state[..., base.LATCH_COLUMNS :])
-    latches = state[..., : base.LATCH_COLUMNS]
-    for change in base.latch(now_s, levels, latches, detector.raise_after_s, detector.clear_after_s):
-        jobs[rows[change.row]].transitions.append(_transition(detector, change, now_ms, inputs))
-    states[rows] = state
+def _run(detector: Detector, jobs: list[Job], rows: _Rows) -> None:
+    columns = _COLUMNS[detector.name]
+    chosen = np.nonzero(rows.touched & np.bitwise_or.reduce(1 << columns))[0]
+    if not chosen.size:
+        return
+    owners, starts = np.unique(rows.job[chosen], return_index=True)
+    states = np.array([_load_state(jobs[owner].twin, detector) for owner in owners])
+    values = rows.values[np.ix_(chosen, columns)]
+    now_s = rows.ts_ms[chosen] / 1000.0
+    levels = detector.judge(now_s, values, starts, states[..., base.LATCH_COLUMNS :])
+    alarm = np.maximum.reduceat(levels.max(axis=1), starts) > base.WELL
+    stirring = states[..., : base.LATCH_COLUMNS].any(axis=(1, 2))
+    ends = np.append(starts[1:], len(chosen))
+    for index, owner in enumerate(owners):
+        if alarm[index] or stirring[index]:
+            story = slice(starts[index], ends[index])
+            for row, change in base.latch(now_s[story], levels[story], states[index], detector):
+                at = starts[index] + row
+                ts_ms = int(rows.ts_ms[chosen[at]])
+                jobs[owner].transitions.append(Transition(detector, *change, ts_ms, values[at]))
+        jobs[owner].twin.detectors[detector.name] = states[index].ravel().tolist()
 
 
-def _transition(detector: Detector, change: Change, now_ms: list[int], inputs: Floats) -> Transition:
-    row = change.row
-    return Transition(detector, change.subject, change.before, change.after, now_ms[row], inputs[row].copy())
+def _load_state(twin: Twin, detector: Detector) -> Floats:
+    """A detector's state `[subjects, columns]`; what is open comes from the twin's findings, so the two agree.
 
-
-def _load_states(jobs: list[Job], detector: Detector) -> Floats:
-    """Detector states `[n, subjects, columns]`; what is open comes from the twin's findings, so the two agree."""
+    A detector that changed its shape begins anew: an old state would be read as something else.
+    """
     shape = (len(detector.subjects), base.LATCH_COLUMNS + detector.memory_columns)
-    size = shape[0] * shape[1]
-    blank = [0.0] * size
-    rows = [job.twin.detectors.get(detector.name, blank) for job in jobs]
-    # A detector that changed its shape begins anew: an old state would be read as something else.
-    states = np.array([row if len(row) == size else blank for row in rows]).reshape((-1, *shape))
-    states[..., base.OPEN] = 0.0
-    for row, job in enumerate(jobs):
-        for (name, subject), finding in job.twin.findings.items():
-            if name == detector.name and subject in detector.subjects:
-                states[row, detector.subjects.index(subject), base.OPEN] = base.LEVELS[finding.severity]
-    return states
+    held = twin.detectors.get(detector.name, [])
+    state = np.array(held).reshape(shape) if len(held) == shape[0] * shape[1] else np.zeros(shape)
+    state[:, base.OPEN] = 0.0
+    for subject, name in enumerate(detector.subjects):
+        finding = twin.findings.get((detector.name, name))
+        if finding is not None:
+            state[subject, base.OPEN] = base.LEVELS[finding.severity]
+    return state

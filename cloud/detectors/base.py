@@ -2,10 +2,12 @@
 
 A detector says, for each asset and subject (a wheel, say), how bad it looks at this sample. The latch decides
 when that is worth a person's attention: a level must hold for a while before a finding opens, and looking well
-must hold for a while before it closes (hysteresis); in the band between, nothing changes. State lives in one
-array per detector, `[asset, subject, column]`, and travels with the twin.
+must hold for a while before it closes (hysteresis); in the band between, nothing changes. The state,
+`[subject, column]` per detector, travels with the twin; the latch's columns are open severity, candidate severity
+and since when it is one, in s.
 """
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
@@ -29,13 +31,16 @@ LEVELS: Final = {severity: level for level, severity in SEVERITIES.items()}
 
 LATCH_COLUMNS: Final = 3
 OPEN: Final = 0
-_CANDIDATE: Final = 1
-_SINCE: Final = 2
+"""The latch's column with the open severity."""
 
 
 class Detector(Protocol):
-    """One kind of trouble. `judge` gets `now_s [n]`, `values [n, inputs]` (NaN where absent) and the detector's
-    own columns `memory [n, subjects, columns]`, which it may change; it returns levels `[n, subjects]`."""
+    """One kind of trouble.
+
+    `judge` gets moments, rows of one asset lying together in log order from `starts [assets]` on: `now_s [rows]`,
+    `values [rows, inputs]` (NaN where absent), and the detector's own columns `memory [assets, subjects, columns]`,
+    which it brings up to date. It returns levels `[rows, subjects]`.
+    """
 
     @property
     def name(self) -> str: ...
@@ -55,40 +60,37 @@ class Detector(Protocol):
     def clear_after_s(self) -> float: ...
     @property
     def advice(self) -> str: ...
-    def judge(self, now_s: Floats, values: Floats, memory: Floats) -> Levels: ...
+    def judge(self, now_s: Floats, values: Floats, starts: Indices, memory: Floats) -> Levels: ...
     def summary(self, subject: int, values: Floats) -> str:
         """One line for people about the inputs `values [inputs]` of one asset."""
         ...
 
 
 class Change(NamedTuple):
-    """Rows and subjects whose open severity changed, with the severity before and after (0: none)."""
+    """A subject's open severity changed, from and to (0: none)."""
 
-    row: int
     subject: int
     before: int
     after: int
 
 
-def latch(now_s: Floats, levels: Levels, state: Floats, raise_after_s: float, clear_after_s: float) -> list[Change]:
-    """Apply levels `[n, subjects]` to latch state `[n, subjects, 3]` (open severity, candidate, since when).
+def latch(now_s: Floats, levels: Levels, state: Floats, detector: Detector) -> Iterator[tuple[int, Change]]:
+    """Walk one asset's levels `[rows, subjects]`; changes `state [subjects, columns]`, yields (row, change).
 
-    A candidate that differs from the open severity must hold: `raise_after_s` to open or escalate,
-    `clear_after_s` to close. A milder alarm than the open one keeps the finding as it is: severity only rises.
+    A target that differs from the open severity must hold: `raise_after_s` to open or escalate, `clear_after_s` to
+    close. A milder alarm than the open one keeps the finding as it is: severity only rises while it is open.
     """
-    opened, candidate, since = state[..., OPEN], state[..., _CANDIDATE], state[..., _SINCE]
-    level = levels.astype(np.float64)
-    target = np.where((levels == HOLD) | ((level > WELL) & (level <= opened)), opened, level)
-    # Flickering between two alarm levels is one alarm: the clock runs on, at the milder of the two.
-    goes_on = (target > opened) & (candidate > opened)
-    begins = ~goes_on & (target != candidate)
-    candidate[...] = np.where(goes_on, np.minimum(candidate, target), target)
-    since[...] = np.where(begins, now_s[:, None], since)
-    held_s = now_s[:, None] - since
-    due = (candidate != opened) & (held_s >= np.where(candidate > opened, raise_after_s, clear_after_s))
-    changes = [
-        Change(int(row), int(subject), int(opened[row, subject]), int(candidate[row, subject]))
-        for row, subject in zip(*np.nonzero(due), strict=True)
-    ]
-    opened[...] = np.where(due, candidate, opened)
-    return changes
+    for subject in range(levels.shape[1]):
+        opened, candidate, since_s = state[subject, :LATCH_COLUMNS].tolist()
+        for row, (moment_s, level) in enumerate(zip(now_s.tolist(), levels[:, subject].tolist(), strict=True)):
+            target = opened if level == HOLD or WELL < level <= opened else level
+            # Flickering between two alarm levels is one alarm: the clock runs on, at the milder of the two.
+            if target > opened and candidate > opened:
+                candidate = min(candidate, target)
+            elif target != candidate:
+                candidate, since_s = target, moment_s
+            hold_s = detector.raise_after_s if candidate > opened else detector.clear_after_s
+            if candidate != opened and moment_s - since_s >= hold_s:
+                yield row, Change(subject, int(opened), int(candidate))
+                opened = candidate
+        state[subject, :LATCH_COLUMNS] = opened, candidate, since_s

@@ -6,7 +6,7 @@ No public source gives limits in percent of wear: these are ours. At 90 % a pass
 
 from typing import Final
 
-from cloud.detectors.base import CRITICAL, SERVICE, WATCH, Floats, Levels
+from cloud.detectors.base import CRITICAL, SERVICE, WATCH, Floats, Indices, Levels
 from cloud.detectors.thresholds import above
 from cloud.detectors.wheels import LABELS, WHEELS, wheel_paths
 from wire.topics import Kind
@@ -27,7 +27,7 @@ class BrakePadsWorn:
     clear_after_s = 60.0
     advice = "Replace the pads of this axle; measure the discs."
 
-    def judge(self, now_s: Floats, values: Floats, memory: Floats) -> Levels:
+    def judge(self, now_s: Floats, values: Floats, starts: Indices, memory: Floats) -> Levels:
         return above(values, _STEPS, _WELL_BELOW_PERCENT)
 
     def summary(self, subject: int, values: Floats) -> str:

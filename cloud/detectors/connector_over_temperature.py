@@ -5,7 +5,7 @@ Temperature limits for contacts in the spirit of IEC 61851 and IEC 62196; see al
 
 from typing import Final
 
-from cloud.detectors.base import CRITICAL, SERVICE, Floats, Levels
+from cloud.detectors.base import CRITICAL, SERVICE, Floats, Indices, Levels
 from cloud.detectors.thresholds import above
 from wire.topics import Kind
 
@@ -25,7 +25,7 @@ class ConnectorOverTemperature:
     clear_after_s = 300.0
     advice = "Derate or take the connector out of use; check contacts, cable lugs and the plug's wear."
 
-    def judge(self, now_s: Floats, values: Floats, memory: Floats) -> Levels:
+    def judge(self, now_s: Floats, values: Floats, starts: Indices, memory: Floats) -> Levels:
         return above(values, _STEPS, _WELL_BELOW_CELSIUS)
 
     def summary(self, subject: int, values: Floats) -> str:

@@ -5,7 +5,7 @@ Commonly used limits for a pressurised system; a healthy car's maximum was 96 °
 
 from typing import Final
 
-from cloud.detectors.base import CRITICAL, SERVICE, Floats, Levels
+from cloud.detectors.base import CRITICAL, SERVICE, Floats, Indices, Levels
 from cloud.detectors.thresholds import above
 from wire.topics import Kind
 
@@ -25,7 +25,7 @@ class CoolantOverheating:
     clear_after_s = 300.0
     advice = "Stop the engine and let it cool; check coolant level, pump, fan and thermostat before driving on."
 
-    def judge(self, now_s: Floats, values: Floats, memory: Floats) -> Levels:
+    def judge(self, now_s: Floats, values: Floats, starts: Indices, memory: Floats) -> Levels:
         return above(values, _STEPS, _WELL_BELOW_CELSIUS)
 
     def summary(self, subject: int, values: Floats) -> str:

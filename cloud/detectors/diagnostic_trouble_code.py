@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cloud.detectors.base import HOLD, SERVICE, WELL, Floats, Levels
+from cloud.detectors.base import HOLD, SERVICE, WELL, Floats, Indices, Levels
 from wire.topics import Kind
 
 
@@ -18,7 +18,7 @@ class DiagnosticTroubleCode:
     clear_after_s = 60.0
     advice = "Read the codes and their freeze frames; repair, then clear the codes."
 
-    def judge(self, now_s: Floats, values: Floats, memory: Floats) -> Levels:
+    def judge(self, now_s: Floats, values: Floats, starts: Indices, memory: Floats) -> Levels:
         lamp, codes = values[:, 0], np.fmax(values[:, 1], values[:, 2])
         levels = np.where((lamp == 1.0) & (codes > 0), SERVICE, HOLD)
         return np.where((lamp == 0.0) | (codes == 0.0), WELL, levels).astype(np.int8)[:, None]

@@ -9,13 +9,15 @@ from typing import Final
 
 import numpy as np
 
-from cloud.detectors.base import CRITICAL, HOLD, SERVICE, WATCH, Floats, Levels
+from cloud.detectors.base import CRITICAL, HOLD, SERVICE, WATCH, Floats, Indices, Levels
+from cloud.detectors.stories import since_true
 from cloud.detectors.thresholds import below
 from cloud.encoding import code_of
 from wire.topics import Kind
 
 _STATE: Final = "Vehicle.LowVoltageSystemState"
-_AT_REST: Final = (code_of(_STATE, "LOCK"), code_of(_STATE, "OFF"))
+_LOCK: Final = code_of(_STATE, "LOCK")
+_OFF: Final = code_of(_STATE, "OFF")
 _REST_S: Final = 4 * 3600.0
 _PARKED_STEPS: Final = ((11.8, SERVICE), (10.5, CRITICAL))
 _RESTED_STEPS: Final = ((12.2, WATCH), (12.0, SERVICE), (10.5, CRITICAL))
@@ -34,14 +36,11 @@ class LowVoltageBattery:
     clear_after_s = 120.0
     advice = "Test the 12 V battery and the quiescent current; charge or replace the battery."
 
-    def judge(self, now_s: Floats, values: Floats, memory: Floats) -> Levels:
-        voltage, at_rest = values[:, 0], np.isin(values[:, 1], _AT_REST)
-        since = memory[:, 0, 0]
-        since[...] = np.where(at_rest, np.where(since > 0, since, now_s), 0.0)
-        rested = at_rest & (now_s - since >= _REST_S)
-        levels = np.where(
-            rested, below(voltage, _RESTED_STEPS, _WELL_V), below(voltage, _PARKED_STEPS, _WELL_V)
-        )  # fmt: skip
+    def judge(self, now_s: Floats, values: Floats, starts: Indices, memory: Floats) -> Levels:
+        voltage, state = values[:, 0], values[:, 1]
+        at_rest = (state == _LOCK) | (state == _OFF)
+        rested = at_rest & (now_s - since_true(at_rest, now_s, starts, memory[:, 0, 0]) >= _REST_S)
+        levels = np.where(rested, below(voltage, _RESTED_STEPS, _WELL_V), below(voltage, _PARKED_STEPS, _WELL_V))
         return np.where(at_rest, levels, HOLD).astype(np.int8)[:, None]
 
     def summary(self, subject: int, values: Floats) -> str:

@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from cloud.detectors.base import CRITICAL, HOLD, SERVICE, WELL, Floats, Levels
+from cloud.detectors.base import CRITICAL, HOLD, SERVICE, WELL, Floats, Indices, Levels
 from cloud.encoding import code_of
 from wire.topics import Kind
 
@@ -28,7 +28,7 @@ class StationFaulted:
     clear_after_s = 60.0
     advice = "Look at the station's last NotifyEvents; reset it remotely, send a technician if it comes back."
 
-    def judge(self, now_s: Floats, values: Floats, memory: Floats) -> Levels:
+    def judge(self, now_s: Floats, values: Floats, starts: Indices, memory: Floats) -> Levels:
         faulted, problem = values[:, :3] == _FAULTED, values[:, 3] == 1.0
         known = np.isfinite(values).any(axis=1)
         levels = np.where(faulted.any(axis=1) | problem, SERVICE, np.where(known, WELL, HOLD))

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from cloud.detectors.base import CRITICAL, SERVICE, WATCH, Floats, Levels
+from cloud.detectors.base import CRITICAL, SERVICE, WATCH, Floats, Indices, Levels
 from cloud.detectors.thresholds import below
 from cloud.detectors.wheels import LABELS, WHEELS, wheel_paths
 from wire.topics import Kind
@@ -34,7 +34,7 @@ class TyrePressureLow:
     clear_after_s = 300.0
     advice = "Check the tyre for damage and inflate it to the placard pressure."
 
-    def judge(self, now_s: Floats, values: Floats, memory: Floats) -> Levels:
+    def judge(self, now_s: Floats, values: Floats, starts: Indices, memory: Floats) -> Levels:
         return below(_ratio_to_peers(values), _STEPS, _WELL_ABOVE)
 
     def summary(self, subject: int, values: Floats) -> str:

@@ -205,5 +205,5 @@ def test_absent_values_are_no_opinion() -> None:
     for detector in DETECTORS:
         values = np.full((3, len(detector.inputs)), np.nan)
         memory = np.zeros((3, len(detector.subjects), detector.memory_columns))
-        levels = detector.judge(np.zeros(3), values, memory)
+        levels = detector.judge(np.zeros(3), values, np.arange(3), memory)
         assert (levels == base.HOLD).all(), detector.name
