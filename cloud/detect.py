@@ -117,8 +117,8 @@ def _run(detector: Detector, jobs: list[Job], rows: _Rows) -> None:
     values = rows.values[np.ix_(chosen, columns)]
     now_s = rows.ts_ms[chosen] / 1000.0
     levels = detector.judge(now_s, values, starts, states[..., base.LATCH_COLUMNS :])
-    alarm = np.maximum.reduceat(levels.max(axis=1), starts) > base.WELL
-    stirring = states[..., : base.LATCH_COLUMNS].any(axis=(1, 2))
+    alarm: base.Flags = np.maximum.reduceat(levels.max(axis=1), starts) > base.WELL
+    stirring: base.Flags = states[..., : base.LATCH_COLUMNS].max(axis=(1, 2)) > 0
     ends = np.append(starts[1:], len(chosen))
     for index, owner in enumerate(owners):
         if alarm[index] or stirring[index]:
