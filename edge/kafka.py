@@ -75,6 +75,7 @@ class KafkaSink:
         self._reports: list[Report] = []
         self._last_error = ""
         self._fatal = False
+        self._in_flight = 0
         self._last_sign_s = clock.monotonic_s()
         self._producer = self._new_producer()
 
@@ -107,8 +108,6 @@ class KafkaSink:
 
     def send(self, parcel: Parcel) -> bool:
         """Queue a parcel; False while the queue is full. An error comes as a report."""
-        if len(self._producer) == 0:
-            self._last_sign_s = self._clock.monotonic_s()
         try:
             self._producer.produce(
                 parcel.topic,
@@ -121,6 +120,9 @@ class KafkaSink:
             return False
         except KafkaException as error:
             self._reports.append(Report(parcel, judge(error.args[0])))
+        if self._in_flight == 0:
+            self._last_sign_s = self._clock.monotonic_s()
+        self._in_flight += 1
         return True
 
     def reports(self) -> list[Report]:
@@ -131,6 +133,7 @@ class KafkaSink:
         self._last_sign_s = self._clock.monotonic_s()
         taken = self._reports[:]
         self._reports.clear()
+        self._in_flight -= len(taken)
         if any(report.error is None for report in taken):
             self._last_error = ""
         return taken
@@ -142,7 +145,7 @@ class KafkaSink:
         Against a broker that has forgotten its producers, librdkafka 2.16 can retry for ever without a word.
         """
         silent_s = self._clock.monotonic_s() - self._last_sign_s
-        return self._fatal or (len(self._producer) > 0 and silent_s > self._settings.stall_timeout_ms / 1000)
+        return self._fatal or (self._in_flight > 0 and silent_s > self._settings.stall_timeout_ms / 1000)
 
     def rebuild(self) -> None:
         """A new producer. Nothing is reported any more of what the old one had: it has to be sent again."""
@@ -159,3 +162,4 @@ class KafkaSink:
         self._producer.purge(blocking=False)
         self._producer.flush(1.0)
         self._reports = []
+        self._in_flight = 0

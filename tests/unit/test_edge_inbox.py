@@ -1,0 +1,72 @@
+"""The bounded queue between two threads."""
+
+import threading
+import time
+
+from edge.inbox import Inbox, Received, Token
+
+
+def received(number: int, size: int = 1) -> Received:
+    return Received("t", b"x" * size, False, 0, Token(1, number))
+
+
+def ids(messages: list[Received]) -> list[int]:
+    return [message.token.message_id for message in messages]
+
+
+def test_messages_come_out_once_in_order() -> None:
+    inbox = Inbox(10, 1_000)
+    for number in range(3):
+        inbox.put(received(number))
+    assert ids(inbox.take(0.0)) == [0, 1, 2]
+    assert inbox.take(0.0) == []
+
+
+def test_take_returns_as_soon_as_something_comes() -> None:
+    inbox = Inbox(10, 1_000)
+    threading.Timer(0.05, inbox.put, [received(1)]).start()
+    started = time.monotonic()
+    assert ids(inbox.take(10.0)) == [1]
+    assert time.monotonic() - started < 5
+
+
+def test_take_gathers_company_until_there_is_enough() -> None:
+    inbox = Inbox(10, 1_000)
+    inbox.put(received(0))
+    threading.Timer(0.05, lambda: [inbox.put(received(number)) for number in (1, 2)]).start()
+    started = time.monotonic()
+    assert ids(inbox.take(1.0, gather_s=10.0, enough=3)) == [0, 1, 2]
+    assert time.monotonic() - started < 5
+
+
+def test_a_full_inbox_makes_put_wait_and_drops_nothing() -> None:
+    for inbox, size in ((Inbox(2, 1_000_000), 1), (Inbox(1_000, 100), 50)):
+        producer = threading.Thread(target=lambda box=inbox, n=size: [box.put(received(i, n)) for i in range(6)])
+        producer.start()
+        time.sleep(0.05)
+        assert len(inbox) == 2
+        taken: list[int] = []
+        while len(taken) < 6:
+            taken += ids(inbox.take(5.0))
+        producer.join(5)
+        assert taken == list(range(6))
+
+
+def test_a_full_inbox_ends_gathering() -> None:
+    inbox = Inbox(2, 1_000)
+    inbox.put(received(0))
+    inbox.put(received(1))
+    started = time.monotonic()
+    assert len(inbox.take(1.0, gather_s=10.0, enough=5)) == 2
+    assert time.monotonic() - started < 5
+
+
+def test_close_frees_whoever_waits() -> None:
+    inbox = Inbox(1, 1_000)
+    inbox.put(received(0))
+    results: list[bool] = []
+    producer = threading.Thread(target=lambda: results.append(inbox.put(received(1))))
+    producer.start()
+    inbox.close()
+    producer.join(5)
+    assert results == [False]

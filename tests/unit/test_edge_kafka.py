@@ -1,0 +1,84 @@
+"""The Kafka client where no broker is: what it queues, and what its errors mean."""
+
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import KafkaError
+
+from edge import parcels
+from edge.config import EdgeKafkaSettings
+from edge.counts import Counts
+from edge.kafka import KafkaSink, judge
+from edge.letters import Source
+from edge.parcels import Claim, Parcel, Verdict
+from edge.spool.reader import Chunk, Position
+from edge.spool.records import StorageClass
+from tests.edge_disk import ManualClock, message
+
+
+def parcel(number: int = 0, size: int = 10) -> Parcel:
+    chunk = Chunk(StorageClass.SIGNALS, [], 0, 1, 1, Position(0, 0))
+    return parcels.of_batch([(number, message(number, size=size))], [Claim(chunk, 1)], Source("gw", "e"))
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def sink(clock: ManualClock, free_port: int) -> Iterator[KafkaSink]:
+    settings = EdgeKafkaSettings(
+        bootstrap_servers=f"127.0.0.1:{free_port}", queue_batches_max=3, request_bytes_max=200_000
+    )
+    client = KafkaSink(settings, "test", clock, Counts())
+    yield client
+    client.close()
+
+
+def test_a_full_queue_is_said_and_nothing_dropped(sink: KafkaSink) -> None:
+    assert [sink.send(parcel(number)) for number in range(5)] == [True, True, True, False, False]
+    assert sink.reports() == []
+
+
+def test_a_record_that_is_too_large_is_reported_as_refused(sink: KafkaSink) -> None:
+    large = parcel(size=300_000)
+    assert sink.send(large)
+    ((reported, error),) = sink.reports()
+    assert reported is large
+    assert error is not None
+    assert (error.verdict, error.name) == (Verdict.REFUSED, "MSG_SIZE_TOO_LARGE")
+
+
+def test_a_client_that_is_silent_with_something_in_flight_is_broken(sink: KafkaSink, clock: ManualClock) -> None:
+    clock.advance_ms(200_000)
+    assert not sink.is_broken, "nothing in flight"
+    sink.send(parcel())
+    assert not sink.is_broken
+    clock.advance_ms(130_000)
+    assert sink.is_broken
+    sink.rebuild()
+    assert not sink.is_broken
+    assert sink.send(parcel())
+    assert sink.reports() == [], "nothing of what the old client had"
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict"),
+    [
+        (KafkaError.MSG_SIZE_TOO_LARGE, Verdict.REFUSED),
+        (KafkaError.INVALID_RECORD, Verdict.REFUSED),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, Verdict.LATER),
+        (KafkaError._UNKNOWN_TOPIC, Verdict.LATER),
+        (KafkaError._UNKNOWN_PARTITION, Verdict.LATER),
+        (KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, Verdict.CLIENT_BROKEN),
+        (KafkaError._PURGE_QUEUE, Verdict.CLIENT_BROKEN),
+        (KafkaError._FATAL, Verdict.CLIENT_BROKEN),
+    ],
+)
+def test_what_an_error_means(code: int, verdict: Verdict) -> None:
+    assert judge(KafkaError(code)).verdict is verdict
+
+
+def test_a_fatal_error_breaks_the_client_whatever_its_code() -> None:
+    assert judge(KafkaError(KafkaError.INVALID_RECORD, "x", True)).verdict is Verdict.CLIENT_BROKEN
