@@ -47,6 +47,8 @@ class _Client(paho.Client):
         except MalformedPacket as error:
             header, packet = self._in_packet["command"], bytes(self._in_packet["packet"])
             length = int.from_bytes(packet[:2], "big")
+            if len(packet) < 4 + length:
+                raise  # without a message id it cannot be acknowledged: the stream is broken
             message = paho.MQTTMessage(topic=packet[2 : 2 + length])
             message.qos = header >> 1 & 3
             if message.qos > 0:

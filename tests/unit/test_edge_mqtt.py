@@ -1,0 +1,269 @@
+"""The MQTT side against a broker of ours that speaks byte by byte, so that it can misbehave."""
+
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+from edge.clock import SystemClock
+from edge.config import EdgeMqttSettings
+from edge.counts import Counts
+from edge.inbox import Received
+from edge.mqtt import MqttReceiver
+from tests.edge_world import wait_until
+
+CONNECT, PUBLISH, PUBACK, SUBSCRIBE, DISCONNECT = 1, 3, 4, 8, 14
+ACCEPTED, REFUSED = b"\x00", b"\x87"
+
+
+class Connection:
+    """One connection of the agent, from the broker's side."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._socket.settimeout(10)
+        self._stream = connection.makefile("rb")
+
+    def packet(self) -> tuple[int, bytes]:
+        """The next packet: its type and what follows its length."""
+        header = self._stream.read(1)[0] >> 4
+        length = shift = 0
+        while True:
+            byte = self._stream.read(1)[0]
+            length |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return header, self._stream.read(length)
+
+    def send(self, header: int, body: bytes) -> None:
+        assert len(body) < 128
+        self._socket.sendall(bytes([header, len(body)]) + body)
+
+    def accept(self, session_present: bool = False, reason: bytes = ACCEPTED, granted: bytes = b"\1\1\1") -> bytes:
+        """CONNECT to SUBACK; returns the body of CONNECT."""
+        kind, connect = self.packet()
+        assert kind == CONNECT
+        self.send(0x20, bytes([session_present]) + reason + b"\0")
+        if reason == ACCEPTED:
+            kind, subscribe = self.packet()
+            assert kind == SUBSCRIBE
+            self.send(0x90, subscribe[:2] + b"\0" + granted)
+        return connect
+
+    def publish(self, message_id: int, payload: bytes, topic: bytes = b"dt/fleet/vehicle/a/signals") -> None:
+        body = struct.pack(">H", len(topic)) + topic + struct.pack(">H", message_id) + b"\0" + payload
+        self.send(0x32, body)
+
+    def puback(self) -> int:
+        kind, body = self.packet()
+        assert kind == PUBACK
+        return int.from_bytes(body[:2], "big")
+
+    def close(self) -> None:
+        self._stream.close()
+        self._socket.close()
+
+
+class Broker:
+    """Listens; each `connection` is the agent's next one."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(10)
+        self._connections: list[Connection] = []
+
+    @property
+    def url(self) -> str:
+        return f"mqtt://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def connection(self) -> Connection:
+        self._connections.append(Connection(self._listener.accept()[0]))
+        return self._connections[-1]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for connection in self._connections:
+            connection.close()
+        self._listener.close()
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    with Broker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def counts() -> Counts:
+    return Counts()
+
+
+@pytest.fixture
+def receiver(broker: Broker, counts: Counts) -> Iterator[MqttReceiver]:
+    settings = EdgeMqttSettings(
+        url=broker.url,
+        reconnect_backoff_ms_min=10,
+        reconnect_backoff_ms_max=50,
+        receive_maximum=7,
+        session_expiry_s=77,
+    )
+    receiver = MqttReceiver(settings, "edge-1", SystemClock(), counts)
+    receiver.start()
+    yield receiver
+    receiver.stop()
+    assert not receiver.is_alive
+
+
+def take(receiver: MqttReceiver, count: int = 1) -> list[Received]:
+    messages: list[Received] = []
+    while len(messages) < count:
+        taken = receiver.take(10)
+        assert taken
+        messages += taken
+    return messages
+
+
+def test_the_session_is_persistent_and_the_window_is_told(broker: Broker, receiver: MqttReceiver) -> None:
+    connect = broker.connection().accept()
+    assert connect[2:6] == b"MQTT"
+    assert connect[6] == 5
+    assert connect[7] & 0x02 == 0, "clean start"
+    assert b"\x11" + (77).to_bytes(4, "big") in connect, "session expiry"
+    assert b"\x21" + (7).to_bytes(2, "big") in connect, "receive maximum"
+    assert connect.endswith(b"\x00\x06edge-1")
+    wait_until(lambda: receiver.connected)
+
+
+def test_acknowledgements_are_sent_in_the_order_given(broker: Broker, receiver: MqttReceiver) -> None:
+    connection = broker.connection()
+    connection.accept()
+    for message_id in (5, 3, 9):
+        connection.publish(message_id, b"x")
+    messages = take(receiver, 3)
+    receiver.acknowledge(messages)
+    assert [connection.puback() for _ in range(3)] == [5, 3, 9]
+
+
+def test_an_acknowledgement_never_crosses_to_another_connection(
+    broker: Broker, receiver: MqttReceiver, counts: Counts
+) -> None:
+    first = broker.connection()
+    first.accept()
+    first.publish(1, b"old")
+    old = take(receiver)
+    first.close()
+    second = broker.connection()
+    second.accept(session_present=False)
+    second.publish(1, b"new")
+    new = take(receiver)
+    assert [new[0].payload, new[0].token.message_id] == [b"new", 1]
+    receiver.acknowledge(old)
+    wait_until(lambda: counts.acknowledgements_dropped == 1)
+    assert counts.acknowledged == 0
+    assert counts.sessions_lost == 1
+    receiver.acknowledge(new)
+    assert second.puback() == 1
+    assert counts.acknowledged == 1
+
+
+def test_topics_that_cannot_be_decoded_are_handed_on_and_can_be_acknowledged(
+    broker: Broker, receiver: MqttReceiver
+) -> None:
+    connection = broker.connection()
+    connection.accept()
+    connection.publish(1, b"a", topic=b"dt/fleet/vehicle/\xff\xfe/signals")
+    connection.publish(2, b"b", topic=b"dt/fleet/vehicle/a\0b/signals")
+    connection.publish(3, b"c")
+    messages = take(receiver, 3)
+    assert [message.malformed for message in messages] == ["topic is not UTF-8", None, None]
+    assert [message.payload for message in messages] == [b"a", b"b", b"c"]
+    receiver.acknowledge(messages)
+    assert [connection.puback() for _ in range(3)] == [1, 2, 3]
+
+
+def test_a_packet_with_broken_properties_is_handed_on_and_can_be_acknowledged(
+    broker: Broker, receiver: MqttReceiver
+) -> None:
+    connection = broker.connection()
+    connection.accept()
+    topic = b"dt/fleet/vehicle/a/signals"
+    connection.send(0x32, struct.pack(">H", len(topic)) + topic + b"\x00\x04" + b"\x03\xee\xee\xee" + b"payload")
+    connection.publish(5, b"next")
+    messages = take(receiver, 2)
+    assert messages[0].malformed is not None
+    assert messages[0].payload.endswith(b"payload")
+    assert messages[1].payload == b"next"
+    receiver.acknowledge(messages)
+    assert [connection.puback() for _ in range(2)] == [4, 5]
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\xf0\x00", b"\x32\x01\x00", b"\x30\xff\xff\xff\xff\xff", b"\x20\x01\x00", b"\x90\x00"]
+)
+def test_garbage_from_the_broker_leads_to_a_new_connection(
+    broker: Broker, receiver: MqttReceiver, garbage: bytes
+) -> None:
+    connection = broker.connection()
+    connection.accept()
+    connection._socket.sendall(garbage)
+    connection.close()
+    again = broker.connection()
+    again.accept()
+    again.publish(1, b"works")
+    assert take(receiver)[-1].payload == b"works"
+
+
+def test_an_exception_in_a_callback_is_counted_and_the_thread_goes_on(
+    broker: Broker, receiver: MqttReceiver, counts: Counts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = broker.connection()
+    connection.accept()
+    wait_until(lambda: receiver.connected)
+    put: Callable[[Received], bool] = receiver.inbox.put
+
+    def failing(message: Received) -> bool:
+        monkeypatch.setattr(receiver.inbox, "put", put)
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(receiver.inbox, "put", failing)
+    connection.publish(1, b"x")
+    again = broker.connection()
+    assert receiver.fault == "RuntimeError: a fault of ours"
+    assert counts.mqtt_errors == 1
+    again.accept(session_present=True)
+    again.publish(1, b"x")
+    assert take(receiver)[0].payload == b"x"
+    wait_until(lambda: receiver.fault is None)
+
+
+def test_a_refusal_is_told_and_tried_again(broker: Broker, receiver: MqttReceiver) -> None:
+    broker.connection().accept(reason=REFUSED)
+    again = broker.connection()
+    assert receiver.fault == "broker refuses: Not authorized"
+    assert not receiver.connected
+    again.accept()
+    wait_until(lambda: receiver.connected)
+
+
+def test_a_refused_subscription_is_told(broker: Broker, receiver: MqttReceiver) -> None:
+    broker.connection().accept(granted=b"\x01\x87\x01")
+    wait_until(lambda: "subscription" in (receiver.fault or ""))
+    assert receiver.fault == "broker refuses subscription to dt/fleet/+/+/events: Not authorized"
+    assert not receiver.connected
+
+
+def test_a_stop_sends_what_is_to_be_acknowledged_and_parts_in_order(broker: Broker, receiver: MqttReceiver) -> None:
+    connection = broker.connection()
+    connection.accept()
+    connection.publish(6, b"x")
+    receiver.acknowledge(take(receiver))
+    receiver.stop()
+    assert connection.puback() == 6
+    assert connection.packet()[0] == DISCONNECT
