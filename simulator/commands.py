@@ -109,7 +109,7 @@ def tell_people(settings: SimulatorSettings, options: PeopleOptions) -> dict[str
         if options.truth is not None:
             description = {"command": "people", **fleet.model_dump(include={"seed", "vehicles", "stations"})}
             stack.enter_context(TruthWriter(options.truth, description)).facts(facts)
-        published = kafka.publish(settings.kafka, (kafka.record(fact, source) for fact in facts))
+        published = kafka.publish(settings.kafka, settings.send, (kafka.record(fact, source) for fact in facts))
     return {
         "published": published,
         "profiles": counts["Profile"],

@@ -179,17 +179,19 @@ def _plug_some(fleet: Fleet, reserved: Flags, planned: list[Fault]) -> None:
     chosen = np.concatenate([bad, others])[: max(len(bad), round(_OCCUPIED_SHARE * len(fleet.stations)))]
     able = np.flatnonzero(fleet.energy.can_charge & ~reserved)
     by_capacity = able[np.argsort(-fleet.energy.capacity_wh[able], kind="stable")]
-    for station, vehicle in zip(chosen.tolist(), _charging_order(by_capacity, len(bad), fleet.random), strict=False):
+    waiting = _charging_order(by_capacity, len(bad), fleet.random)[: 4 * len(chosen)]
+    for station in chosen.tolist():
         is_dc = bool(fleet.stations.is_dc[station])
-        if is_dc and fleet.cars.dc_max_w[vehicle] <= 0:
+        vehicle = next((car for car in waiting if not is_dc or fleet.cars.dc_max_w[car] > 0), None)
+        if vehicle is None:
             continue
-        low = 0.12 if station in bad else 0.2
-        fleet.energy.battery_wh[vehicle] = fleet.energy.capacity_wh[vehicle] * (low + 0.25 * fleet.random.random())
+        waiting.remove(vehicle)
+        reserved[vehicle] = True
+        low, span = (0.12, 0.2) if station in bad else (0.2, 0.65)
+        fleet.energy.battery_wh[vehicle] = fleet.energy.capacity_wh[vehicle] * (low + span * fleet.random.random())
         fleet.motion.position[vehicle] = fleet.stations.position[station]
         fleet.stations.linger_s[station] = charging.linger_s(fleet.random)
-        begun = charging.plug_in(fleet.stations, fleet.plans, fleet.cars, vehicle, station, 0.0)
-        fleet.begun.append(begun)
-        reserved[vehicle] = True
+        fleet.begun.append(charging.plug_in(fleet.stations, fleet.plans, fleet.cars, vehicle, station, 0.0))
 
 
 def _charging_order(by_capacity: Rows, largest_first: int, random: np.random.Generator) -> list[int]:

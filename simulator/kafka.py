@@ -7,13 +7,12 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from runtime.settings import KafkaSettings
 from simulator.errors import UnreachableError
+from simulator.settings import SendSection
 from wire import codec, topics
 from wire.kafka import PRODUCER
 from wire.messages import LifecycleStep, Profile, Role, plain
 from wire.records import Headers, cloud_event
 
-_TIMEOUT_S: Final = 30.0
-_METADATA_TIMEOUT_S: Final = 10.0
 _POLL_EVERY: Final = 256
 
 
@@ -48,7 +47,7 @@ def record(fact: Profile | Role | LifecycleStep, source: str) -> Record:
     return Record(topic, key, codec.to_json(plain(fact)), headers)
 
 
-def publish(settings: KafkaSettings, records: Iterable[Record]) -> int:
+def publish(settings: KafkaSettings, send: SendSection, records: Iterable[Record]) -> int:
     """Publish all; returns how many. Raises `UnreachableError` when Kafka, or a topic of it, is not there."""
     failures: list[KafkaError] = []
 
@@ -58,22 +57,22 @@ def publish(settings: KafkaSettings, records: Iterable[Record]) -> int:
 
     config: dict[str, Any] = {**settings.client(), **PRODUCER, "log_level": 2}
     producer = Producer(config)
-    _check_topics(producer, settings.bootstrap_servers)
+    _check_topics(producer, settings.bootstrap_servers, send.connect_timeout_s)
     count = 0
     for count, (topic, key, value, headers) in enumerate(records, start=1):
         producer.produce(topic, key=key.encode(), value=value, headers=[*headers], on_delivery=on_delivery)
         if count % _POLL_EVERY == 0:
             producer.poll(0)
-    left = producer.flush(_TIMEOUT_S)
+    left = producer.flush(send.drain_timeout_s)
     if left or failures:
         why = f": {failures[0].str()}" if failures else ""
         raise UnreachableError(f"{settings.bootstrap_servers}: {left + len(failures)} of {count} not delivered{why}")
     return count
 
 
-def _check_topics(producer: Producer, servers: str) -> None:
+def _check_topics(producer: Producer, servers: str, timeout_s: float) -> None:
     try:
-        existing = producer.list_topics(timeout=_METADATA_TIMEOUT_S).topics
+        existing = producer.list_topics(timeout=timeout_s).topics
     except KafkaException as error:
         raise UnreachableError(f"no Kafka broker answers at {servers}: {error.args[0].str()}") from error
     missing = [

@@ -119,7 +119,7 @@ def read(truths: Iterable[Truth]) -> World:
             world.asset(fault["asset_id"]).faults.setdefault(fault["detector"], []).append(fault)
     for truth in truths:
         for sent in truth.sent():
-            _message(world.asset(sent.asset_id), sent)
+            take(world, sent)
         _facts(world, truth)
     return world
 
@@ -138,7 +138,9 @@ def _facts(world: World, truth: Truth) -> None:
         world.asset(step.asset_id).steps[step.ts, step.step] = step
 
 
-def _message(asset: Expected, sent: Sent) -> None:
+def take(world: World, sent: Sent) -> None:
+    """Add one message that was sent."""
+    asset = world.asset(sent.asset_id)
     body = json.loads(sent.payload) if sent.payload[:1] == b"{" else msgpack.unpackb(sent.payload, strict_map_key=False)
     if sent.channel == "connection":
         _connection(asset, body, sent.acknowledged)

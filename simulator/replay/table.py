@@ -27,9 +27,11 @@ class Table:
             raise UnusableError(f"{file}: cannot be read: {error.strerror}") from error
         self._text = io.TextIOWrapper(opened, encoding="utf-8-sig", newline="")
         self._reader = csv.reader(self._text)
-        self.header = self._next() or []
-        if not self.header:
-            raise UnusableError(f"{file}: empty: a table begins with a row of column names")
+        try:
+            self.header = self._header()
+        except UnusableError:
+            self.close()
+            raise
 
     def rows(self, columns: list[str], limit: int | None) -> Iterator[dict[str, str]]:
         """Rows as column → text, at most `limit`. Short rows have empty texts at their end."""
@@ -43,6 +45,12 @@ class Table:
                 raise UnusableError(f"{self._file}: more than {ROWS_MAX} rows; use --limit")
             width = len(row)
             yield {column: row[place] if place < width else "" for column, place in places}
+
+    def _header(self) -> list[str]:
+        header = self._next()
+        if not header:
+            raise UnusableError(f"{self._file}: empty: a table begins with a row of column names")
+        return header
 
     def _next(self) -> list[str] | None:
         try:

@@ -1,0 +1,82 @@
+"""People on a real Kafka broker: what the truth says, is on the topics, once, keyed and with headers."""
+
+import json
+from collections import Counter
+
+import pytest
+from confluent_kafka import Consumer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from simulator import commands, settings
+from simulator.errors import UnreachableError
+from simulator.truth import Truth
+from wire import codec, topics
+from wire.kafka import CONSUMER
+from wire.messages import LifecycleStep, Profile, Role, shaped
+
+TOPICS = {topics.CUSTOMER_PROFILES: Profile, topics.ASSET_ROLES: Role, topics.VEHICLE_LIFECYCLE: LifecycleStep}
+NOW_MS = 1_780_000_000_000
+
+
+def _settings(servers, seed):
+    fleet = {"vehicles": 30, "stations": 4, "seed": seed}
+    return settings.load(None, {"kafka": {"bootstrap_servers": servers}, "fleet": fleet})
+
+
+def _consume(servers, count):
+    consumer = Consumer({**CONSUMER, "bootstrap.servers": servers, "group.id": "test-simulator-people"})
+    consumer.subscribe(list(TOPICS))
+    records = []
+    try:
+        while len(records) < count:
+            batch = consumer.consume(500, timeout=10)
+            assert batch, f"only {len(records)} of {count} records"
+            assert not [record.error() for record in batch if record.error()]
+            records += batch
+    finally:
+        consumer.close()
+    return records
+
+
+@pytest.fixture
+def kafka_with_topics(fresh_kafka):
+    admin = AdminClient({"bootstrap.servers": fresh_kafka})
+    for future in admin.create_topics([NewTopic(name, 4, 1) for name in TOPICS]).values():
+        future.result(30)
+    return fresh_kafka
+
+
+def test_what_the_truth_says_is_on_the_topics_and_running_again_says_the_same(kafka_with_topics, tmp_path):
+    servers = kafka_with_topics
+    for name in ("once", "again"):
+        options = commands.PeopleOptions(tmp_path / name, [("carobd", None)], NOW_MS)
+        summary = commands.tell_people(_settings(servers, 7), options)
+    assert summary["recorded_assets"] == 1
+    records = _consume(servers, 2 * summary["published"])
+    truth = Truth(tmp_path / "once")
+    told = [*truth.roles(), *truth.profiles(), *truth.lifecycle()]
+    heard = []
+    ids = Counter()
+    for record in records:
+        message = shaped(codec.decode(record.value()), TOPICS[record.topic()])
+        assert isinstance(message, TOPICS[record.topic()])
+        headers = dict(record.headers())
+        key = message.customer_id if isinstance(message, Profile) else message.asset_id
+        assert record.key().decode() == key == headers["ce_subject"].decode()
+        assert headers["content-type"] == b"application/json"
+        ids[record.topic(), headers["ce_source"], headers["ce_id"]] += 1
+        heard.append(message)
+    assert len(told) == summary["published"]
+    assert Counter(map(repr, heard)) == Counter({repr(message): 2 for message in told})
+    assert set(ids.values()) == {2}, "the second run repeats the ids of the first"
+
+
+def test_topics_that_are_missing_are_named_with_the_way_to_make_them(fresh_kafka):
+    with pytest.raises(UnreachableError, match="topics create"):
+        commands.tell_people(_settings(fresh_kafka, 1), commands.PeopleOptions(None, [], NOW_MS))
+
+
+def test_values_are_json(kafka_with_topics):
+    summary = commands.tell_people(_settings(kafka_with_topics, 8), commands.PeopleOptions(None, [], NOW_MS))
+    for record in _consume(kafka_with_topics, summary["published"]):
+        assert json.loads(record.value())["v"] == 1

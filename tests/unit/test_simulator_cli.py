@@ -1,0 +1,130 @@
+"""The command line: what cannot be done is explained in a line, with the exit code of its kind."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from runtime import exits
+from simulator import settings
+from simulator.cli import app
+
+NOWHERE = "mqtt://127.0.0.1:1"
+
+
+@pytest.fixture(autouse=True)
+def _no_servers_from_outside(monkeypatch):
+    for name in ("MQTT_URL", "KAFKA_BOOTSTRAP_SERVERS", "MONGODB_URI"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def _call(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_every_command_has_help():
+    for command in ("run", "replay", "people", "verify"):
+        answer = _call(command, "--help")
+        assert answer.exit_code == exits.OK
+        assert command in answer.stdout
+
+
+def test_check_says_that_a_configuration_is_valid(tmp_path):
+    (tmp_path / "sim.toml").write_text("[fleet]\nvehicles = 3\n[faults]\ntyre_leak = 0.5\n")
+    answer = _call("run", "--truth", tmp_path / "t", "--config", tmp_path / "sim.toml", "--check")
+    assert answer.exit_code == exits.OK
+    assert "valid" in answer.stdout
+    assert not (tmp_path / "t").exists()
+
+
+def test_every_fault_of_a_configuration_is_named_by_its_key(tmp_path):
+    (tmp_path / "sim.toml").write_text("[fleet]\nvehicels = 3\ninterval_s = 0\n[faults]\ntyre_leak = 7\n")
+    answer = _call("run", "--truth", tmp_path / "t", "--config", tmp_path / "sim.toml")
+    assert answer.exit_code == exits.USAGE
+    for key in ("fleet.vehicels: unknown key", "fleet.interval_s", "faults.tyre_leak"):
+        assert key in answer.stderr
+
+
+def test_an_option_out_of_bounds_is_named_by_its_key(tmp_path):
+    answer = _call("run", "--truth", tmp_path / "t", "--speedup", 5_000, "--vehicles", -1)
+    assert answer.exit_code == exits.USAGE
+    assert "fleet.speedup" in answer.stderr
+    assert "fleet.vehicles" in answer.stderr
+
+
+def test_options_override_the_environment_and_that_the_file(tmp_path, monkeypatch):
+    (tmp_path / "sim.toml").write_text("[fleet]\nvehicles = 1\nstations = 1\nseed = 1\nspeedup = 2\n")
+    monkeypatch.setenv("FLEETFOLD_SIM__FLEET__STATIONS", "20")
+    monkeypatch.setenv("FLEETFOLD_SIM__FLEET__SEED", "20")
+    loaded = settings.load(tmp_path / "sim.toml", {"fleet": {"vehicles": None, "seed": 300}}).fleet
+    assert (loaded.vehicles, loaded.stations, loaded.seed, loaded.speedup) == (1, 20, 300, 2.0)
+
+
+def test_an_interval_is_a_whole_number_of_steps(tmp_path):
+    (tmp_path / "sim.toml").write_text("[fleet]\nstep_s = 0.3\ninterval_s = 10\n")
+    answer = _call("run", "--truth", tmp_path / "t", "--config", tmp_path / "sim.toml", "--check")
+    assert answer.exit_code == exits.USAGE
+    assert "whole number of steps" in answer.stderr
+
+
+def test_a_broker_that_is_not_there_is_said_as_such(tmp_path):
+    answer = _call("run", "--truth", tmp_path / "t", "--mqtt-url", NOWHERE)
+    assert answer.exit_code == exits.UNREACHABLE
+    assert NOWHERE in answer.stderr
+
+
+def test_a_used_truth_directory_is_refused(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    answer = _call("run", "--truth", tmp_path, "--mqtt-url", NOWHERE)
+    assert answer.exit_code == exits.USAGE
+    assert "already holds" in answer.stderr
+
+
+def test_a_start_that_is_no_time_or_in_the_future_is_refused(tmp_path):
+    answer = _call("run", "--truth", tmp_path / "t", "--start", "yesterday")
+    assert answer.exit_code == exits.USAGE
+    assert "--start" in answer.stderr
+    answer = _call("run", "--truth", tmp_path / "t", "--start", "2090-01-01T00:00:00Z")
+    assert answer.exit_code == exits.USAGE
+    assert "in the future" in answer.stderr
+
+
+def test_too_many_devices_for_a_connection_each_are_refused(tmp_path):
+    answer = _call("run", "--truth", tmp_path / "t", "--connections", 0, "--vehicles", 5_000)
+    assert answer.exit_code == exits.USAGE
+    assert "at most 500" in answer.stderr
+
+
+def test_replay_explains_what_it_cannot_use(tmp_path):
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    answer = _call("replay", tmp_path / "table.csv", "--mapping", "carobd", "--truth", tmp_path / "t")
+    assert answer.exit_code == exits.USAGE
+    assert "the table has: a, b" in answer.stderr
+    answer = _call("replay", tmp_path / "none.csv", "--mapping", "carobd", "--truth", tmp_path / "t")
+    assert answer.exit_code == exits.USAGE
+    assert "cannot be read" in answer.stderr
+
+
+def test_people_need_kafka(tmp_path):
+    (tmp_path / "sim.toml").write_text("[send]\nconnect_timeout_s = 0.5\n")
+    words = ("--vehicles", 1, "--stations", 0, "--config", tmp_path / "sim.toml")
+    answer = _call("people", *words, "--kafka", "127.0.0.1:1")
+    assert answer.exit_code == exits.UNREACHABLE
+    assert "127.0.0.1:1" in answer.stderr
+
+
+def test_verify_needs_a_truth_and_a_database(tmp_path):
+    answer = _call("verify", "--truth", tmp_path)
+    assert answer.exit_code == exits.USAGE
+    assert "holds no truth" in answer.stderr
+    (tmp_path / "run.json").write_text(json.dumps({"command": "test"}))
+    (tmp_path / "roles.jsonl").write_text(
+        '{"v":1,"role_id":"r","asset_id":"a","customer_id":"c","role":"owner",'
+        '"from_ms":946684800000,"recorded_ms":946684800000}\n'
+    )
+    (tmp_path / "sim.toml").write_text("[mongo]\ntimeout_ms = 200\n")
+    answer = _call(
+        "verify", "--truth", tmp_path, "--mongodb-uri", "mongodb://127.0.0.1:1", "--config", tmp_path / "sim.toml"
+    )
+    assert answer.exit_code == exits.UNREACHABLE
+    assert "MongoDB does not answer" in answer.stderr

@@ -1,0 +1,162 @@
+"""Faults: chosen by the seed, begun at their onset, visible in what is sent, and nothing else looks broken."""
+
+import statistics
+
+import pytest
+
+from simulator import faults, identity
+from simulator.engine import Engine
+from simulator.faults import DETECTOR_OF, STATION_KINDS, FaultKind
+from simulator.oracle import expect, findings
+from simulator.settings import FaultSection
+from simulator.truth import Sent
+from tests.simulator_world import START_MS, events, run, series, settings
+
+HOUR_S = 3_600
+
+
+@pytest.fixture(scope="module")
+def demo():
+    """The fleet of the demo, for an hour of its time."""
+    engine = Engine(settings(vehicles=200, stations=20, misbehave=0.01), START_MS)
+    return engine, run(engine, HOUR_S)
+
+
+def _plan(seed, vehicles=200, stations=20, **rates):
+    return faults.plan(FaultSection(**rates), identity.vehicles(seed, vehicles), identity.stations(seed, stations))
+
+
+def test_a_fleet_has_a_handful_of_each_kind_and_an_asset_at_most_one():
+    planned = _plan(1)
+    for kind in FaultKind:
+        assert 2 <= sum(fault.kind is kind for fault in planned) <= 6, kind
+    vehicles = [fault.row for fault in planned if not fault.of_station]
+    stations = [fault.row for fault in planned if fault.of_station]
+    assert len(set(vehicles)) == len(vehicles)
+    assert len(set(stations)) == len(stations)
+
+
+def test_the_seed_chooses_who_breaks():
+    assert _plan(1) == _plan(1)
+    assert _plan(1) != _plan(2)
+
+
+def test_a_rate_of_zero_breaks_nothing_and_a_rate_of_one_everything():
+    kinds = {kind.value: 0.0 for kind in FaultKind}
+    assert _plan(1, **kinds) == []
+    everything = _plan(1, **{**kinds, "tyre_leak": 1.0, "station_failure": 1.0})
+    assert len(everything) == 220
+
+
+def test_only_engines_overheat():
+    traits = identity.vehicles(1, 200)
+    for fault in _plan(1, coolant_overheating=0.1):
+        if fault.kind is FaultKind.COOLANT_OVERHEATING:
+            assert identity.vehicle_model(traits, fault.row).battery_kwh == 0
+
+
+def test_every_fault_shows_in_the_sent_data_long_enough_to_be_found(demo):
+    engine, messages = demo
+    visible = {report.asset_id: report for report in engine.fault_reports if report.visible_ms is not None}
+    begun = {report.asset_id for report in engine.fault_reports}
+    assert visible.keys() == begun
+    world = _world(messages, engine)
+    for asset_id, report in visible.items():
+        shown_ms = findings.visible_ms(world.assets[asset_id], report.detector)
+        assert shown_ms >= findings.LONG_ENOUGH_MS, (report, shown_ms / 60_000)
+        assert START_MS <= report.onset_ms <= report.visible_ms
+
+
+def _world(messages, engine):
+    world = expect.World()
+    for report in engine.fault_reports:
+        world.asset(report.asset_id).faults.setdefault(report.detector, []).append(report._asdict())
+    for m in messages:
+        if not m.again:
+            expect.take(world, Sent(m.kind, m.asset_id, m.channel, m.payload, acknowledged=True))
+    return world
+
+
+def test_about_half_of_the_faults_are_there_from_the_start_and_the_others_come(demo):
+    engine, _ = demo
+    onsets = {(report.asset_id, report.fault): report.onset_ms - START_MS for report in engine.fault_reports}
+    from_the_start = sum(onset == 0 for onset in onsets.values())
+    assert 0.25 * len(onsets) <= from_the_start <= 0.9 * len(onsets)
+    assert max(onsets.values()) <= 900_000
+
+
+def test_nothing_shows_before_its_onset(demo):
+    engine, messages = demo
+    sent = series(messages)
+    for report in engine.fault_reports:
+        if report.fault == FaultKind.WEAK_LOW_VOLTAGE_BATTERY and report.visible_ms:
+            volts = sent[report.asset_id]["Vehicle.LowVoltageBattery.CurrentVoltage"]
+            assert all(value > 12.2 for ts_ms, value in volts if ts_ms < report.onset_ms)
+
+
+def test_a_healthy_asset_meets_no_condition_of_any_fault(demo):
+    engine, messages = demo
+    broken = {report.asset_id for report in engine.fault_reports}
+    world = expect.World()
+    for message in messages:
+        if message.asset_id not in broken and not message.again:
+            world.asset(message.asset_id).faults.setdefault("watched", [])
+            sent = Sent(message.kind, message.asset_id, message.channel, message.payload, acknowledged=True)
+            expect.take(world, sent)
+    assert len(world.assets) > 180
+    for asset in world.assets.values():
+        for detector in findings.CONDITIONS:
+            assert findings.visible_ms(asset, detector) == 0, (asset.asset_id, detector)
+
+
+def test_a_leaking_tyre_is_far_below_its_peers(demo):
+    engine, messages = demo
+    sent = series(messages)
+    leaking = [report for report in engine.fault_reports if report.fault == FaultKind.TYRE_LEAK]
+    for report in leaking:
+        wheels = [entries[-1][1] for path, entries in sent[report.asset_id].items() if path.endswith("Tire.Pressure")]
+        lowest, *others = sorted(wheels)
+        assert lowest <= 0.75 * statistics.median(others)
+
+
+def test_an_overheating_engine_passes_both_limits(demo):
+    engine, messages = demo
+    sent = series(messages)
+    for report in engine.fault_reports:
+        if report.fault == FaultKind.COOLANT_OVERHEATING:
+            path = "Vehicle.Powertrain.CombustionEngine.EngineCoolant.Temperature"
+            assert max(value for _, value in sent[report.asset_id][path]) >= 118
+
+
+def test_a_station_tells_its_failure_as_events_and_signals_at_once(demo):
+    engine, messages = demo
+    sent = series(messages)
+    failed = {r.asset_id for r in engine.fault_reports if r.fault == FaultKind.STATION_FAILURE}
+    told = [(asset, body) for asset, body in events(messages) if body["type"] == "notify_event" and asset in failed]
+    assert failed == {asset for asset, _ in told}
+    for asset, body in told:
+        path = f"Station.{body['component']}.{body['variable']}"
+        assert dict(sent[asset][path])[body["ts"]] == body["actual_value"]
+        assert dict(sent[asset]["Station.ChargingStation.AvailabilityState"])[body["ts"]] == "Faulted"
+    assert any(body.get("tech_code", "").startswith("MREC") for _, body in told)
+
+
+def test_a_hot_connector_is_told_once_and_derates_on_both_sides(demo):
+    engine, messages = demo
+    hot = {r.asset_id for r in engine.fault_reports if r.fault == FaultKind.CONNECTOR_OVERHEATING}
+    told = [
+        (asset, body)
+        for asset, body in events(messages)
+        if body["type"] == "notify_event" and body["variable"] == "Temperature" and not body.get("cleared")
+    ]
+    assert {asset for asset, _ in told} == hot
+    for asset in hot:
+        row = engine.stations.devices.ids.index(asset)
+        assert engine.fleet.stations.temperature[row] < 120
+    assert {body["tech_code"] for _, body in told} == {faults.CONNECTOR_CODE}
+
+
+def test_every_finding_that_is_due_has_a_condition_and_station_kinds_are_stations():
+    assert set(DETECTOR_OF.values()) == findings.CONDITIONS.keys()
+    assert set(FaultKind) - set(DETECTOR_OF) == {FaultKind.STORED_CODE}
+    assert set(STATION_KINDS) <= set(DETECTOR_OF)

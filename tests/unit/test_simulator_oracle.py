@@ -1,0 +1,309 @@
+"""The oracle: a right twin has no difference, and every way of being wrong has one that says what."""
+
+import copy
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import msgpack
+import pytest
+
+from simulator.devices import Message
+from simulator.oracle import compare, expect, findings, report
+from simulator.oracle.compare import Actual
+from simulator.truth import Truth, TruthWriter
+from tests.simulator_world import START_MS
+from wire.messages import Attributes, LifecycleStep, Profile, Role
+from wire.topics import Channel, Kind
+
+NOW_MS = START_MS + 86_400_000
+CAR = "car-1"
+
+
+def _at(ms):
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
+
+
+def _message(channel, body):
+    return Message(0, Kind.VEHICLE, CAR, channel, msgpack.packb(body))
+
+
+def _frame(seq, ts, signals, **more):
+    return _message(Channel.SIGNALS, {"v": 1, "session": "s", "seq": seq, "ts": ts, "signals": signals, **more})
+
+
+MESSAGES = [
+    _message(Channel.CONNECTION, {"v": 1, "online": True, "session": "s", "ts": START_MS}),
+    _frame(0, START_MS, {"Vehicle.Speed": 10, "Vehicle.CurrentLocation.Latitude": 48.0, 10: 11.5}),
+    _frame(2, START_MS + 2_000, {"1": 30.5, "Vehicle.IsMoving": True}),
+    _frame(1, START_MS + 1_000, {"Vehicle.Speed": [20, None], "Vehicle.IsMoving": [None, False]}, dt=[0, 500]),
+    _message(Channel.EVENTS, {"v": 1, "type": "trip", "session": "s", "seq": 0, "ts": START_MS}),
+    _message(Channel.CONNECTION, {"v": 1, "online": False, "session": "s", "ts": START_MS + 9_000}),
+]
+ROLES = [
+    Role(1, "r0", CAR, "cust-before", "owner", START_MS - 9_000, START_MS, START_MS - 1_000),
+    Role(1, "r1", CAR, "cust-1", "owner", START_MS - 1_000, START_MS),
+    Role(1, "r2", CAR, "cust-next", "owner", NOW_MS + 1, START_MS),
+    Role(1, "r3", CAR, "cust-driver", "driver", START_MS, START_MS),
+    Role(1, "r4", CAR, "cust-mistake", "owner", START_MS + 5, START_MS + 1, retracted=True),
+]
+PROFILES = [Profile(1, "cust-1", "Ada Old", START_MS), Profile(1, "cust-1", "Ada New", START_MS + 1)]
+STEPS = [
+    LifecycleStep(1, CAR, Kind.VEHICLE, "delivered", START_MS - 5_000, Attributes(plate="FF-A 2")),
+    LifecycleStep(1, CAR, Kind.VEHICLE, "built", START_MS - 9_000, Attributes(plate="FF-A 1", year=2020)),
+]
+
+TWIN = {
+    "_id": CAR,
+    "signals": {
+        "Vehicle": {
+            "Speed": {"value": 30.5, "ts": _at(START_MS + 2_000)},
+            "IsMoving": {"value": True, "ts": _at(START_MS + 2_000)},
+            "CurrentLocation": {
+                "Latitude": {"value": 48.0, "ts": _at(START_MS)},
+                "Longitude": {"value": 11.5, "ts": _at(START_MS)},
+            },
+        }
+    },
+    "location": {"type": "Point", "coordinates": [11.5, 48.0]},
+    "connection": {"online": False, "session": "s"},
+    "counters": {"frames": 3, "events": 1, "samples": 7, "duplicates": 4},
+    "owner": {"customer_id": "cust-1", "display_name": "Ada New", "role": "owner", "since": _at(START_MS - 1_000)},
+    "lifecycle": {"state": "delivered", "steps": [{}, {}]},
+    "attributes": {"plate": "FF-A 2", "year": 2020},
+}
+EVENT_IDS = Counter({f"{CAR}:s:0": 1})
+
+
+def _world(tmp_path, acknowledged=True, faults=()):
+    with TruthWriter(tmp_path / "truth", {}) as writer:
+        positions = writer.sent(MESSAGES)
+        writer.acknowledged(positions if acknowledged is True else acknowledged)
+        writer.faults(faults)
+        writer.facts([*ROLES, *reversed(PROFILES), *STEPS])
+    return expect.read([Truth(tmp_path / "truth")])
+
+
+@pytest.fixture
+def world(tmp_path):
+    return _world(tmp_path)
+
+
+def _found(world, twin=TWIN, event_ids=EVENT_IDS, anomalies=()):
+    there = Actual(twin, event_ids, anomalies)
+    return list(compare.differences(world, world.assets[CAR], there, NOW_MS))
+
+
+def test_a_right_twin_has_no_difference(world):
+    assert _found(world) == []
+
+
+def _set(twin, path, value):
+    *parents, leaf = path.split("/")
+    for parent in parents:
+        twin = twin[parent]
+    if value is None:
+        del twin[leaf]
+    else:
+        twin[leaf] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "kind", "words"),
+    [
+        ("counters/frames", 2, "lost", "4 frames and events sent, 3 folded"),
+        ("counters/frames", 5, "doubled", "4 frames and events sent, 6 folded"),
+        ("counters/samples", 8, "wrong", "7 samples sent, 8 counted"),
+        ("signals/Vehicle/Speed/value", 20.0, "wrong", "Vehicle.Speed is 20.0 at"),
+        ("signals/Vehicle/Speed/ts", _at(START_MS + 2_001), "wrong", "expected 30.5 at"),
+        ("signals/Vehicle/IsMoving/value", 1, "wrong", "Vehicle.IsMoving is 1"),
+        ("signals/Vehicle/Speed", None, "wrong", "Vehicle.Speed is missing"),
+        ("signals/Vehicle/Extra", {"value": 1, "ts": _at(START_MS)}, "wrong", "Vehicle.Extra is 1, but was never sent"),
+        ("location/coordinates", [48.0, 11.5], "wrong", "location is [48.0, 11.5], expected [11.5, 48.0]"),
+        ("location", None, "wrong", "location is []"),
+        ("connection/session", "old", "wrong", "last session is 'old'"),
+        ("connection/online", True, "wrong", "online is True, expected False"),
+        ("owner/customer_id", "cust-before", "wrong", "owner's customer_id is 'cust-before'"),
+        ("owner/display_name", "Ada Old", "wrong", "owner's display_name is 'Ada Old', expected 'Ada New'"),
+        ("owner/since", _at(START_MS), "wrong", "owner's since_ms"),
+        ("owner", None, "wrong", "owner's customer_id is None"),
+        ("lifecycle/state", "built", "wrong", "lifecycle is 'built', expected 'delivered'"),
+        ("lifecycle/steps", [{}], "wrong", "1 lifecycle steps, expected 2"),
+        ("attributes/plate", "FF-A 1", "wrong", "attribute plate is not as told 'FF-A 1', expected 'FF-A 2'"),
+    ],
+)
+def test_every_way_of_being_wrong_is_said(world, path, value, kind, words):
+    twin = copy.deepcopy(TWIN)
+    _set(twin, path, value)
+    found = _found(world, twin)
+    assert {item.kind for item in found} == {kind}
+    assert any(words in item.text for item in found), found
+
+
+def test_a_missing_twin_has_lost_everything(world):
+    (lost,) = _found(world, twin=None)
+    assert (lost.kind, lost.amount) == ("lost", 4)
+
+
+def test_missing_foreign_and_repeated_events_are_named(world):
+    assert "is missing" in _found(world, event_ids=Counter())[0].text
+    assert "never sent" in _found(world, event_ids=EVENT_IDS + Counter({f"{CAR}:s:9": 1}))[0].text
+    assert "2 times" in _found(world, event_ids=EVENT_IDS + EVENT_IDS)[0].text
+
+
+def test_a_finding_about_a_healthy_asset_is_a_false_alarm(world):
+    (found,) = _found(world, anomalies=[{"detector": "brake_pads_worn", "subject": "x", "status": "resolved"}])
+    assert "false alarm: brake_pads_worn" in found.text
+
+
+def test_the_greater_value_wins_at_equal_times(tmp_path):
+    with TruthWriter(tmp_path / "t", {}) as writer:
+        sent = [_frame(0, START_MS, {"Vehicle.Speed": 5.0}), _frame(1, START_MS, {"Vehicle.Speed": 4.0})]
+        writer.acknowledged(writer.sent(sent))
+    asset = expect.read([Truth(tmp_path / "t")]).assets[CAR]
+    assert asset.signals["Vehicle.Speed"].value == 5.0
+
+
+def test_what_was_not_acknowledged_may_have_arrived_or_not(tmp_path):
+    world = _world(tmp_path, acknowledged=[0, 1, 3, 4, 5])  # without the newest frame
+    assert _found(world) == []
+    twin = copy.deepcopy(TWIN)
+    twin["counters"] |= {"frames": 2, "samples": 5}
+    twin["signals"]["Vehicle"]["Speed"] = {"value": 20, "ts": _at(START_MS + 1_000)}
+    twin["signals"]["Vehicle"]["IsMoving"] = {"value": False, "ts": _at(START_MS + 1_500)}
+    assert _found(world, twin) == []
+    twin["counters"]["frames"] = 1
+    assert [item.kind for item in _found(world, twin)] == ["lost"]
+
+
+def test_runs_add_up_and_the_same_directory_twice_counts_once(tmp_path):
+    world = _world(tmp_path)
+    twice = expect.read([Truth(tmp_path / "truth"), Truth(tmp_path / "truth")])
+    assert twice.sent == world.sent == 4
+
+
+SICK = {"Vehicle.LowVoltageBattery.CurrentVoltage": 11.4, "Vehicle.LowVoltageSystemState": "LOCK"}
+
+
+def _sick(tmp_path, times_s, values=SICK, detector="low_voltage_battery"):
+    class Report(dict):
+        def _asdict(self):
+            return dict(self)
+
+    with TruthWriter(tmp_path / "truth", {}) as writer:
+        frames = [_frame(seq, START_MS + 1_000 * second, values) for seq, second in enumerate(times_s)]
+        writer.acknowledged(writer.sent(frames))
+        fault = {"asset_id": CAR, "fault": "f", "detector": detector, "onset_ms": START_MS, "visible_ms": START_MS}
+        writer.faults([Report(fault)])
+    return expect.read([Truth(tmp_path / "truth")]).assets[CAR]
+
+
+def test_a_fault_that_showed_for_ten_minutes_must_have_been_found(tmp_path):
+    assert findings.required(_sick(tmp_path / "a", range(0, 601, 10))) == {"low_voltage_battery": 600_000}
+    assert findings.required(_sick(tmp_path / "b", range(0, 600, 10))) == {}
+
+
+def test_a_silence_ends_what_showed(tmp_path):
+    times = [*range(0, 400, 10), *range(700, 1_000, 10)]
+    assert findings.required(_sick(tmp_path, times)) == {}
+
+
+def test_the_order_in_which_frames_were_sent_does_not_matter(tmp_path):
+    assert findings.required(_sick(tmp_path, reversed(range(0, 601, 10)))) == {"low_voltage_battery": 600_000}
+
+
+def test_a_fault_that_did_not_show_need_not_be_found(tmp_path):
+    healthy = SICK | {"Vehicle.LowVoltageBattery.CurrentVoltage": 12.5}
+    assert findings.required(_sick(tmp_path, range(0, 900, 10), healthy)) == {}
+
+
+_WHEEL = "Vehicle.Chassis.Axle.{}.Wheel.{}"
+_PRESSURES = {_WHEEL.format(r, s) + ".Tire.Pressure": 240 for r in ("Row1", "Row2") for s in ("Left", "Right")}
+
+
+@pytest.mark.parametrize(
+    ("detector", "shows", "does_not"),
+    [
+        ("low_voltage_battery", SICK, SICK | {"Vehicle.LowVoltageSystemState": "ON"}),
+        (
+            "coolant_overheating",
+            {"Vehicle.Powertrain.CombustionEngine.EngineCoolant.Temperature": 110.0},
+            {"Vehicle.Powertrain.CombustionEngine.EngineCoolant.Temperature": 109.9},
+        ),
+        (
+            "tyre_pressure_low",
+            _PRESSURES | {_WHEEL.format("Row1", "Left") + ".Tire.Pressure": 180},
+            _PRESSURES | {_WHEEL.format("Row1", "Left") + ".Tire.Pressure": 181},
+        ),
+        (
+            "diagnostic_trouble_code",
+            {"Vehicle.Diagnostics.IsMILOn": True, "Vehicle.Diagnostics.DTCList": ["P0301"]},
+            {"Vehicle.Diagnostics.IsMILOn": False, "Vehicle.Diagnostics.DTCList": ["P0301"]},
+        ),
+        (
+            "brake_pads_worn",
+            {_WHEEL.format("Row2", "Left") + ".Brake.PadWear": 91},
+            {_WHEEL.format("Row2", "Left") + ".Brake.PadWear": 90},
+        ),
+        (
+            "connector_over_temperature",
+            {"Station.TemperatureSensor.Temperature": 90.1},
+            {"Station.TemperatureSensor.Temperature": 90.0},
+        ),
+        (
+            "station_faulted",
+            {"Station.ChargingStation.AvailabilityState": "Faulted"},
+            {"Station.ChargingStation.AvailabilityState": "Unavailable"},
+        ),
+    ],
+)
+def test_each_condition_holds_where_the_field_says_so(tmp_path, detector, shows, does_not):
+    times = range(0, 601, 60)
+    assert findings.required(_sick(tmp_path / "a", times, shows, detector)) == {detector: 600_000}
+    assert findings.required(_sick(tmp_path / "b", times, does_not, detector)) == {}
+
+
+def test_a_missing_finding_is_said(tmp_path):
+    asset = _sick(tmp_path, range(0, 1_201, 10))
+    world = expect.World(assets={CAR: asset})
+    twin = {"counters": {"frames": 121, "samples": 242}, "signals": {"Vehicle": {}}}
+    texts = [item.text for item in _found(world, twin, Counter())]
+    assert "f was visible for 20 min, but there is no finding low_voltage_battery" in texts
+    raised = [{"detector": "low_voltage_battery", "subject": "", "status": "resolved"}]
+    assert not [item for item in _found(world, twin, Counter(), raised) if "finding" in item.text]
+
+
+def test_a_finding_that_is_open_twice_is_said(tmp_path):
+    world = expect.World(assets={CAR: _sick(tmp_path, [0])})
+    raised = [{"detector": "low_voltage_battery", "subject": "", "status": "open"}] * 2
+    assert any("open 2 times" in item.text for item in _found(world, TWIN, EVENT_IDS, raised))
+
+
+def test_the_last_line_and_the_verdict(world):
+    good = report.verdict(world, [(CAR, Actual(TWIN, EVENT_IDS, []))], NOW_MS)
+    assert good.good
+    assert good.lines(20) == ["verified: 4 sent, 4 folded, 0 lost, 0 doubled, 0 wrong"]
+    twin = copy.deepcopy(TWIN)
+    twin["counters"]["frames"] = 1
+    twin["connection"]["session"] = "x"
+    bad = report.verdict(world, [(CAR, Actual(twin, EVENT_IDS, []))], NOW_MS)
+    assert not bad.good
+    assert bad.lines(1)[0] == f"lost: {CAR}: 4 frames and events sent, 2 folded"
+    assert bad.lines(1)[1] == "and 1 more differences"
+    assert bad.lines(1)[-1] == "verified: 4 sent, 2 folded, 2 lost, 0 doubled, 1 wrong"
+
+
+def test_unacknowledged_messages_are_reported_apart(tmp_path):
+    world = _world(tmp_path, acknowledged=[0, 1, 3, 4, 5])
+    lines = report.verdict(world, [(CAR, Actual(TWIN, EVENT_IDS, []))], NOW_MS).lines(20)
+    assert lines[0].startswith("unacknowledged: 1 messages")
+    assert lines[-1] == "verified: 4 sent, 4 folded, 0 lost, 0 doubled, 0 wrong"
+
+
+def test_a_vin_is_never_printed(tmp_path):
+    world = expect.World()
+    step = LifecycleStep(1, CAR, Kind.VEHICLE, "built", START_MS, Attributes(vin="9Z1ABCDE7R0000001"))
+    world.asset(CAR).steps[step.ts, step.step] = step
+    twin = {"lifecycle": {"state": "built", "steps": [{}]}, "attributes": {"vin": "other"}, "signals": {}}
+    (found,) = _found(world, twin, Counter())
+    assert "vin" in found.text
+    assert "9Z1ABCDE7R0000001" not in found.text

@@ -1,0 +1,177 @@
+"""People: the same assets as the fleet's, consistent lives, one holder at a time, ids that repeat."""
+
+from collections import Counter, defaultdict
+from datetime import UTC, datetime
+
+import pytest
+
+from simulator import customers, identity, kafka, people
+from simulator.commands import recorded_assets
+from simulator.engine import Engine
+from simulator.errors import UnusableError
+from simulator.oracle import expect
+from tests.simulator_world import settings
+from wire import codec, vin
+from wire.messages import LifecycleStep, Profile, Role, shaped
+from wire.topics import Kind
+
+NOW_MS = int(datetime(2026, 6, 1, tzinfo=UTC).timestamp() * 1_000)
+START_OF_TELEMETRY_MS = int(datetime(2025, 6, 1, tzinfo=UTC).timestamp() * 1_000)
+
+
+@pytest.fixture(scope="module")
+def facts():
+    return people.facts(1, 200, 20, NOW_MS)
+
+
+def _of(facts, kind):
+    return [fact for fact in facts if isinstance(fact, kind)]
+
+
+def test_the_assets_are_those_of_the_fleet_with_the_same_seed(facts):
+    engine = Engine(settings(vehicles=200, stations=20), NOW_MS)
+    told = {step.asset_id for step in _of(facts, LifecycleStep)}
+    assert told == set(engine.vehicles.devices.ids) | set(engine.stations.devices.ids)
+
+
+def test_the_same_seed_says_the_same_and_another_seed_does_not(facts):
+    assert people.facts(1, 200, 20, NOW_MS) == facts
+    assert people.facts(2, 200, 20, NOW_MS) != facts
+
+
+def test_every_fact_is_a_message_of_the_contract(facts):
+    for fact in facts:
+        assert shaped(codec.decode(codec.to_json(fact)), type(fact)) == fact
+
+
+def test_every_vin_is_valid_and_belongs_to_one_car(facts):
+    vins = [step.attributes.vin for step in _of(facts, LifecycleStep) if step.attributes.vin]
+    assert len(set(vins)) == len(vins) == 200
+    assert [vin.fault(number) for number in vins] == [None] * 200
+    plates = [step.attributes.plate for step in _of(facts, LifecycleStep) if step.attributes.plate]
+    assert len(set(plates)) == 200
+
+
+def test_a_life_is_in_order_and_over_before_telemetry_begins(facts):
+    lives = defaultdict(dict)
+    for step in _of(facts, LifecycleStep):
+        if step.kind is Kind.VEHICLE:
+            lives[step.asset_id].setdefault(step.step, step)
+            assert step.ts < START_OF_TELEMETRY_MS
+    for life in lives.values():
+        times = [life[name].ts for name in ("ordered", "built", "shipped", "sold", "delivered")]
+        assert times == sorted(times)
+        assert len(set(times)) == 5
+
+
+def test_the_odometer_in_the_workshop_is_below_the_one_of_the_first_frame(facts):
+    engine = Engine(settings(vehicles=200, stations=20), NOW_MS)
+    now_m = dict(zip(engine.vehicles.devices.ids, engine.fleet.motion.odometer_m, strict=True))
+    serviced = [step for step in _of(facts, LifecycleStep) if step.step == "serviced"]
+    assert serviced
+    for step in serviced:
+        assert 0 < step.odometer_m < now_m[step.asset_id]
+
+
+def test_every_vehicle_has_exactly_one_owner_now_and_every_station_an_operator(facts):
+    world = expect.World()
+    for role in sorted(_of(facts, Role), key=lambda role: role.recorded_ms):
+        world.asset(role.asset_id).roles[role.role_id] = role
+    kinds = {step.asset_id: step.kind for step in _of(facts, LifecycleStep)}
+    for asset_id, kind in kinds.items():
+        asset = world.asset(asset_id)
+        holder = expect.holder(world, asset, NOW_MS)
+        assert holder.role == ("owner" if kind is Kind.VEHICLE else "operator")
+        owners = [
+            role
+            for role in asset.roles.values()
+            if role.role == "owner" and not role.retracted and role.from_ms <= NOW_MS < (role.to_ms or NOW_MS + 1)
+        ]
+        assert len(owners) == (kind is Kind.VEHICLE)
+
+
+def test_there_are_previous_owners_future_transfers_drivers_corrections_and_retractions(facts):
+    roles = _of(facts, Role)
+    versions = Counter(role.role_id for role in roles)
+    assert sum(role.to_ms is not None and role.to_ms < NOW_MS for role in roles) > 20
+    assert sum(role.from_ms > NOW_MS for role in roles) >= 1
+    assert sum(role.role == "driver" for role in roles) > 20
+    assert sum(role.retracted for role in roles) >= 2
+    assert sum(count > 1 for count in versions.values()) >= 5
+    for role in roles:
+        assert role.to_ms is None or role.to_ms > role.from_ms
+
+
+def test_companies_hold_several_cars(facts):
+    current = Counter(r.customer_id for r in _of(facts, Role) if r.role == "owner" and r.to_ms is None)
+    companies = {customers.company_id(1, number) for number in range(10)}
+    assert max(current[company] for company in companies) >= 4
+
+
+def test_every_customer_has_a_profile_and_some_are_told_later_than_their_roles(facts):
+    profiles = {profile.customer_id for profile in _of(facts, Profile)}
+    assert {role.customer_id for role in _of(facts, Role)} == profiles
+    first_profile, first_role = {}, {}
+    for place, fact in enumerate(facts):
+        if isinstance(fact, Profile):
+            first_profile.setdefault(fact.customer_id, place)
+        elif isinstance(fact, Role):
+            first_role.setdefault(fact.customer_id, place)
+    later = sum(first_profile[customer] > first_role[customer] for customer in first_role)
+    assert 0.2 * len(first_role) < later < 0.8 * len(first_role)
+
+
+def test_some_customers_moved_house_and_the_newest_profile_says_so(facts):
+    versions = defaultdict(list)
+    for profile in _of(facts, Profile):
+        versions[profile.customer_id].append(profile)
+    moved = [sorted(several, key=lambda p: p.updated_ms) for several in versions.values() if len(several) > 1]
+    assert len(moved) > 10
+    for old, new in moved:
+        assert (old.display_name, old.email) == (new.display_name, new.email)
+        assert (old.street, old.city) != (new.street, new.city)
+
+
+def test_a_record_is_keyed_as_the_contract_says_and_its_id_repeats(facts):
+    ids = set()
+    for fact in facts:
+        record = kafka.record(fact, "/test")
+        key = fact.customer_id if isinstance(fact, Profile) else fact.asset_id
+        headers = dict(record.headers)
+        assert record.key == key == headers["ce_subject"].decode()
+        assert headers["content-type"] == b"application/json"
+        assert kafka.record(fact, "/test") == record
+        ids.add((record.topic, headers["ce_id"]))
+    assert len(ids) == len(facts)
+
+
+def test_the_recorded_car_gets_attributes_a_valid_vin_and_an_owner():
+    etios = recorded_assets("carobd", None)
+    facts = people.facts(1, 3, 0, NOW_MS, etios)
+    (step,) = [fact for fact in _of(facts, LifecycleStep) if fact.asset_id == "etios-2014"]
+    assert (step.attributes.brand, step.attributes.model, step.attributes.year) == ("Toyota", "Etios", 2014)
+    assert vin.fault(step.attributes.vin) is None
+    assert [role.role for role in _of(facts, Role) if role.asset_id == "etios-2014"] == ["owner"]
+
+
+def test_assets_that_only_the_table_knows_need_the_table():
+    with pytest.raises(UnusableError, match="acn=FILE"):
+        recorded_assets("acn", None)
+
+
+def test_the_recorded_stations_get_attributes_and_an_operator(data_directory):
+    stations = recorded_assets("acn", data_directory / "acn_caltech" / "sessions.csv.gz")
+    assert len(stations) == 21
+    assert {station.attributes.site for station in stations} == {"Caltech 2"}
+    facts = people.facts(1, 0, 0, NOW_MS, stations)
+    assert {role.role for role in _of(facts, Role)} == {"operator"}
+
+
+def test_identity_does_not_depend_on_the_command():
+    traits = identity.vehicles(9, 10)
+    step = next(
+        fact
+        for fact in _of(people.facts(9, 10, 0, NOW_MS), LifecycleStep)
+        if fact.asset_id == identity.asset_id(9, Kind.VEHICLE, 4) and fact.attributes.vin
+    )
+    assert step.attributes.vin == identity.vehicle_vin(traits, 4)
