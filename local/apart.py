@@ -18,6 +18,8 @@ from wire import topics
 _DEFAULT_DATABASE: Final = "fleetfold"
 _GROUP: Final = "FLEETFOLD_CLOUD__KAFKA__GROUP_ID"
 _ANSWER_LIMIT_S: Final = 10.0
+_READ_RECORDS_MAX: Final = 1_000
+_NO_MORE_S: Final = 1.0
 
 
 class Settings(NamedTuple):
@@ -52,22 +54,38 @@ def skip_older_records(endpoints: stack.Endpoints, own: Settings) -> None:
     group = own.environment.get(_GROUP)
     if group is None:
         return
-    consumer = Consumer({"bootstrap.servers": endpoints.kafka_bootstrap_servers, "group.id": group})
+    consumer = Consumer(
+        {
+            "bootstrap.servers": endpoints.kafka_bootstrap_servers,
+            "group.id": group,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+        }
+    )
     try:
-        names = {spec.name for spec in topics.KAFKA_TOPICS}
-        known = consumer.list_topics(timeout=_ANSWER_LIMIT_S).topics
-        places = [
-            TopicPartition(name, partition) for name in names & known.keys() for partition in known[name].partitions
-        ]
-        ends = [
-            TopicPartition(
-                place.topic, place.partition, consumer.get_watermark_offsets(place, timeout=_ANSWER_LIMIT_S)[1]
-            )
-            for place in places
-        ]
-        consumer.commit(offsets=ends, asynchronous=False)
+        consumer.commit(offsets=_ends(consumer), asynchronous=False)
     finally:
         consumer.close()
+
+
+def _ends(consumer: Consumer) -> list[TopicPartition]:
+    """Where the next record of each partition will be."""
+    known = consumer.list_topics(timeout=_ANSWER_LIMIT_S).topics
+    ours = known.keys() & {spec.name for spec in topics.KAFKA_TOPICS}
+    places = [TopicPartition(name, partition) for name in ours for partition in known[name].partitions]
+    ends: dict[tuple[str, int], int] = {}
+    for place in places:
+        _low, high = consumer.get_watermark_offsets(place, timeout=_ANSWER_LIMIT_S)
+        ends[place.topic, place.partition] = high
+    # Tansu's high watermark is the beginning of its last batch plus one: read what may lie behind it.
+    consumer.assign([TopicPartition(name, partition, end) for (name, partition), end in ends.items()])
+    while messages := consumer.consume(_READ_RECORDS_MAX, _NO_MORE_S):
+        for message in messages:
+            name, partition, offset = message.topic(), message.partition(), message.offset()
+            if message.error() is None and name is not None and partition is not None and offset is not None:
+                ends[name, partition] = offset + 1
+    consumer.unassign()
+    return [TopicPartition(name, partition, end) for (name, partition), end in ends.items()]
 
 
 def drop_database(endpoints: stack.Endpoints, own: Settings) -> None:

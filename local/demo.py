@@ -80,7 +80,7 @@ class _Demo:
 
     def _start_load(self, running: system.System) -> _Load:
         plan, truth, start = self._plan, self._directory / "truth", running.programs.start
-        people = start(services.people(plan.fleet, truth / "people"))
+        people = start(services.people(plan.fleet, plan.recordings, truth / "people"))
         senders, truths = [start(services.drive(plan.fleet, plan.duration_s, truth / "fleet"))], [truth / "fleet"]
         for recording in plan.recordings:
             truths.append(truth / recording.mapping)

@@ -16,7 +16,7 @@ class FailedError(Exception):
 
 
 class Programs:
-    """Logs go to one file a program in `directory`; `environment` is given to all."""
+    """Logs go to one file a process in `directory`; `environment` is given to all."""
 
     def __init__(
         self, owner: Processes, directory: Path, environment: Mapping[str, str], stop: threading.Event
@@ -24,11 +24,14 @@ class Programs:
         self._owner, self._directory = owner, directory
         self._environment, self._stop = environment, stop
         self._up: list[Child] = []
+        self._commands = 0
 
     def start(self, program: services.Program) -> Child:
         """Start and return at once."""
-        log = self._directory / f"{program.name}.log"
-        return self._owner.start(program.name, program.command, log, self._environment)
+        return self._start(program, program.name)
+
+    def _start(self, program: services.Program, log_name: str) -> Child:
+        return self._owner.start(program.name, program.command, self._directory / f"{log_name}.log", self._environment)
 
     def keep_up(self, program: services.Program) -> None:
         """Start a service; from now on `check` fails when it ends."""
@@ -42,7 +45,8 @@ class Programs:
 
     def run(self, program: services.Program, limit_s: float = COMMAND_LIMIT_S) -> tuple[int, str]:
         """Run to the end: exit code and output. Raises FailedError when it takes longer, InterruptedByUserError."""
-        child = self.start(program)
+        self._commands += 1
+        child = self._start(program, f"{self._commands:02}-{program.name}")
         if not waiting.until(lambda: child.exit_code is not None, limit_s, self._stop):
             child.kill()
             raise FailedError(f"`{program.typed}` did not end in {limit_s:g} s:\n{child.last_lines()}")

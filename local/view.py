@@ -27,7 +27,7 @@ class Hop(NamedTuple):
 
 
 HOPS: Final = (
-    Hop("devices → MQTT broker", lambda now: now.sent.messages),
+    Hop("devices → MQTT broker", lambda now: now.sent.acknowledged),
     Hop("MQTT broker → edge agent", lambda now: now.edge_count("received")),
     Hop("edge agent → Kafka", lambda now: now.edge_count("delivered")),
     Hop("Kafka → twins folded", lambda now: now.cloud_count("folded")),
