@@ -77,6 +77,7 @@ class Agent:
         self._disk_faults: dict[str, str] = {}
         self._not_before_s: dict[str, float] = {}
         self._checkpoint_due = False
+        self._lost_logged = 0
         self._wait_s = _WAIT_S_MIN
 
     @property
@@ -115,9 +116,9 @@ class Agent:
         messages = self._receiver.take(self._wait())
         if messages:
             judged = [receive.judge(message) for message in messages]
-            self._count(messages, judged)
             self._spool.stage([record for record in judged if record is not None])
             self._unacknowledged = messages
+            self._count(messages, judged)  # last: who sees it received must see it undelivered
         return len(messages)
 
     def _count(self, messages: list[Received], judged: list[Record | None]) -> None:
@@ -142,6 +143,10 @@ class Agent:
     def _checkpoint(self) -> None:
         if self._on_disk("checkpoint", self._spool.checkpoint):
             self._on_disk("delete", self._spool.trim)
+        lost = self._spool.lost.total()
+        if lost != self._lost_logged:
+            self._log.error("records_lost", records=lost - self._lost_logged, since_start=lost)
+            self._lost_logged = lost
 
     def _on_disk(self, operation: str, action: Callable[[], None]) -> bool:
         """Do something that the disk may refuse; when it did so lately, not yet again."""

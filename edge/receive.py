@@ -1,5 +1,6 @@
 """What becomes of an MQTT message: a record for its asset, a dead letter, or nothing. Pure."""
 
+import functools
 from typing import Final
 
 from edge.inbox import Received
@@ -40,6 +41,12 @@ def within_range(clock_ms: int) -> int:
 def _address(topic: str) -> topics.Address | Malformed:
     if "\0" in topic:
         return Malformed(Reason.BAD_TOPIC, "NUL in the topic")
+    return _known_address(topic) if len(topic) <= _ORIGIN_CHARS_MAX else topics.parse_mqtt_topic(topic)
+
+
+@functools.lru_cache(maxsize=16_384)
+def _known_address(topic: str) -> topics.Address | Malformed:
+    """A device uses the same three topics all its life."""
     return topics.parse_mqtt_topic(topic)
 
 

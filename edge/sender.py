@@ -45,6 +45,8 @@ class Sender:
         clock: Clock,
         counts: Counts,
     ) -> None:
+        self.fault: str | None = None
+        """For people: what keeps records from being sent, when it is not just Kafka being away."""
         self._spool = spool
         self._batcher = batcher
         self._source = source
@@ -55,11 +57,6 @@ class Sender:
         self._window_bytes = dict.fromkeys(StorageClass, 0)
         self._rebuild_not_before_s = 0.0
         self._log = structlog.get_logger("edge.sender")
-
-    @property
-    def fault(self) -> str | None:
-        """For people: what keeps records from being sent, when it is not just Kafka being away."""
-        return self._outbox.fault
 
     @property
     def is_waiting(self) -> bool:
@@ -114,6 +111,7 @@ class Sender:
             self._log.error("kafka_client_rebuilt", parcels=len(self._outbox))
             self._begin_anew()
             self._rebuild_not_before_s = now_s + _REBUILD_INTERVAL_S
+        self.fault = self._outbox.fault
         return settled
 
     def _begin_anew(self) -> None:

@@ -112,7 +112,7 @@ class Directory:
         self._path = path
         self._lock: int | None = None
         if writable:
-            path.mkdir(mode=0o750, parents=True, exist_ok=True)
+            _make(path)
             self._lock = _lock(path / _LOCK_NAME)
         self._mode = os.O_RDWR if writable else os.O_RDONLY
         self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -140,6 +140,16 @@ class Directory:
         os.close(self._descriptor)
         if self._lock is not None:
             os.close(self._lock)
+
+
+def _make(path: Path) -> None:
+    """Create a directory with its parents so that they survive a power cut."""
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    path.mkdir(mode=0o750, parents=True, exist_ok=True)
+    for each in missing:
+        descriptor = os.open(each.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.fsync(descriptor)
+        os.close(descriptor)
 
 
 def _lock(path: Path) -> int:

@@ -71,8 +71,11 @@ class Reader:
 
     @property
     def oldest_received_ms(self) -> int | None:
-        """When the oldest record that is not confirmed was received, if it was read already."""
-        return self._outstanding[0].received_ms if self._outstanding else None
+        """When the oldest record that is not confirmed was received, if it was read already. For any thread."""
+        try:
+            return self._outstanding[0].received_ms
+        except IndexError:
+            return None
 
     def read(self) -> Chunk | None:
         """About `buffer_bytes` of records, or None when all was read. Raises OSError; another try may succeed."""

@@ -174,6 +174,19 @@ def test_a_crash_between_eviction_and_its_record_still_leads_to_the_record() -> 
         assert len({(gap.first_sequence, gap.last_sequence) for gap in found}) <= 1
 
 
+def test_an_eviction_is_reported_under_one_name_though_a_crash_follows() -> None:
+    disk = MemoryDisk()
+    spool = open_spool(disk, SMALL)
+    put(spool, message(0, size=400))
+    read_all(spool, SIGNALS)
+    spool.checkpoint()
+    for number in range(1, 9):
+        put(spool, message(number, size=400))
+    again = open_spool(disk.after_crash(), SMALL)
+    read_all(again, SIGNALS)
+    assert {(gap.reason, gap.first_sequence, gap.last_sequence) for gap in gaps(again)} == {(Reason.EVICTED, 1, 1)}
+
+
 def test_damage_in_the_middle_is_skipped_and_reported_with_its_number() -> None:
     disk = MemoryDisk()
     spool = open_spool(disk)
