@@ -1,10 +1,7 @@
 """The MQTT side against a broker of ours that speaks byte by byte, so that it can misbehave."""
 
-import socket
 import struct
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Self
 
 import pytest
 
@@ -13,85 +10,8 @@ from edge.config import EdgeMqttSettings
 from edge.counts import Counts
 from edge.inbox import Received
 from edge.mqtt import MqttReceiver
+from tests.edge_broker import DISCONNECT, REFUSED, Broker
 from tests.edge_world import wait_until
-
-CONNECT, PUBLISH, PUBACK, SUBSCRIBE, DISCONNECT = 1, 3, 4, 8, 14
-ACCEPTED, REFUSED = b"\x00", b"\x87"
-
-
-class Connection:
-    """One connection of the agent, from the broker's side."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._socket = connection
-        self._socket.settimeout(10)
-        self._stream = connection.makefile("rb")
-
-    def packet(self) -> tuple[int, bytes]:
-        """The next packet: its type and what follows its length."""
-        header = self._stream.read(1)[0] >> 4
-        length = shift = 0
-        while True:
-            byte = self._stream.read(1)[0]
-            length |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return header, self._stream.read(length)
-
-    def send(self, header: int, body: bytes) -> None:
-        assert len(body) < 128
-        self._socket.sendall(bytes([header, len(body)]) + body)
-
-    def accept(self, session_present: bool = False, reason: bytes = ACCEPTED, granted: bytes = b"\1\1\1") -> bytes:
-        """CONNECT to SUBACK; returns the body of CONNECT."""
-        kind, connect = self.packet()
-        assert kind == CONNECT
-        self.send(0x20, bytes([session_present]) + reason + b"\0")
-        if reason == ACCEPTED:
-            kind, subscribe = self.packet()
-            assert kind == SUBSCRIBE
-            self.send(0x90, subscribe[:2] + b"\0" + granted)
-        return connect
-
-    def publish(self, message_id: int, payload: bytes, topic: bytes = b"dt/fleet/vehicle/a/signals") -> None:
-        body = struct.pack(">H", len(topic)) + topic + struct.pack(">H", message_id) + b"\0" + payload
-        self.send(0x32, body)
-
-    def puback(self) -> int:
-        kind, body = self.packet()
-        assert kind == PUBACK
-        return int.from_bytes(body[:2], "big")
-
-    def close(self) -> None:
-        self._stream.close()
-        self._socket.close()
-
-
-class Broker:
-    """Listens; each `connection` is the agent's next one."""
-
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.settimeout(10)
-        self._connections: list[Connection] = []
-
-    @property
-    def url(self) -> str:
-        return f"mqtt://127.0.0.1:{self._listener.getsockname()[1]}"
-
-    def connection(self) -> Connection:
-        self._connections.append(Connection(self._listener.accept()[0]))
-        return self._connections[-1]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for connection in self._connections:
-            connection.close()
-        self._listener.close()
 
 
 @pytest.fixture
@@ -212,7 +132,7 @@ def test_garbage_from_the_broker_leads_to_a_new_connection(
 ) -> None:
     connection = broker.connection()
     connection.accept()
-    connection._socket.sendall(garbage)
+    connection.send_raw(garbage)
     connection.close()
     again = broker.connection()
     again.accept()
