@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from runtime.settings import KafkaSettings
 from wire import kafka, topics
@@ -24,34 +24,31 @@ class Buried(NamedTuple):
 
 
 def read_all(settings: KafkaSettings) -> Iterator[Buried]:
-    """Every dead letter there is, topic by topic, oldest first; raises `KafkaException` when no broker answers."""
-    consumer = Consumer(
-        {**kafka.CONSUMER, **settings.client(), "group.id": "fleetfold-dead-letters", "enable.partition.eof": False}
-    )
+    """Every dead letter there is, oldest first per partition; raises `KafkaException` when no broker answers.
+
+    Ends when nothing more comes for a second: some brokers name an end that lies before the last batch's end.
+    """
+    consumer = Consumer({**kafka.CONSUMER, **settings.client(), "group.id": "fleetfold-dead-letters"})
     try:
         existing = consumer.list_topics(timeout=_TIMEOUT_S).topics
-        for spec in topics.KAFKA_TOPICS:
-            if spec.name.endswith(".dlq") and spec.name in existing:
-                yield from _read_topic(consumer, spec.name, sorted(existing[spec.name].partitions))
+        names = [spec.name for spec in topics.KAFKA_TOPICS if spec.name.endswith(".dlq") and spec.name in existing]
+        consumer.assign([TopicPartition(name, number, 0) for name in names for number in existing[name].partitions])
+        while messages := consumer.consume(_CHUNK, _QUIET_S):
+            yield from map(_buried, messages)
     finally:
         consumer.close()
 
 
-def _read_topic(consumer: Consumer, topic: str, partitions: list[int]) -> Iterator[Buried]:
-    """Until nothing more comes for a second: some brokers name an end that lies before the last batch's end."""
-    consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
-    while messages := consumer.consume(_CHUNK, _QUIET_S):
-        for message in messages:
-            error = message.error()
-            if error is not None:
-                raise KafkaException(error)
-            partition, offset = message.partition(), message.offset()
-            assert partition is not None
-            assert offset is not None
-            headers = [(name, _as_bytes(data)) for name, data in dict(message.headers() or ()).items()]
-            letter = DeadLetter.read(_as_bytes(message.value()), headers)
-            yield Buried(topic, partition, offset, letter)
-    consumer.unassign()
+def _buried(message: Message) -> Buried:
+    error = message.error()
+    if error is not None:
+        raise KafkaException(error)
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    assert topic is not None
+    assert partition is not None
+    assert offset is not None
+    headers = [(name, _as_bytes(data)) for name, data in dict(message.headers() or ()).items()]
+    return Buried(topic, partition, offset, DeadLetter.read(_as_bytes(message.value()), headers))
 
 
 def _as_bytes(data: str | bytes | None) -> bytes | None:
