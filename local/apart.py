@@ -4,20 +4,24 @@ own MQTT session, and no look at records from before."""
 import contextlib
 import os
 import secrets
+import threading
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import pymongo
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from pymongo.errors import PyMongoError
 
+from local import waiting
 from local.servers import named, stack
+from local.servers.base import ServerError
 from wire import topics
 
 _DEFAULT_DATABASE: Final = "fleetfold"
 _GROUP: Final = "FLEETFOLD_CLOUD__KAFKA__GROUP_ID"
 _ANSWER_LIMIT_S: Final = 10.0
+_LEADERS_LIMIT_S: Final = 20.0
 _READ_RECORDS_MAX: Final = 1_000
 _NO_MORE_S: Final = 1.0
 
@@ -49,8 +53,11 @@ def settings() -> Settings:
     return Settings(database, environment)
 
 
-def skip_older_records(endpoints: stack.Endpoints, own: Settings) -> None:
-    """Commit the end of every topic for the run's own group, so that the fold begins there."""
+def skip_older_records(endpoints: stack.Endpoints, own: Settings, stop: threading.Event) -> None:
+    """Commit the end of every topic for the run's own group, so that the fold begins there.
+
+    Raises ServerError and InterruptedByUserError.
+    """
     group = own.environment.get(_GROUP)
     if group is None:
         return
@@ -63,9 +70,19 @@ def skip_older_records(endpoints: stack.Endpoints, own: Settings) -> None:
         }
     )
     try:
-        consumer.commit(offsets=_ends(consumer), asynchronous=False)
+        if not waiting.until(lambda: _committed(consumer), _LEADERS_LIMIT_S, stop):
+            raise ServerError(f"Kafka does not tell where its topics end in {_LEADERS_LIMIT_S:g} s")
     finally:
         consumer.close()
+
+
+def _committed(consumer: Consumer) -> bool:
+    """Whether it could be done: topics that were created a moment ago may have no leader yet."""
+    try:
+        consumer.commit(offsets=_ends(consumer), asynchronous=False)
+    except KafkaException:
+        return False
+    return True
 
 
 def _ends(consumer: Consumer) -> list[TopicPartition]:

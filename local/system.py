@@ -31,7 +31,7 @@ def start_services(
 ) -> System:
     """Create the topics, start agent and twin service; returns when the agent is subscribed and devices may speak.
 
-    Raises programs.FailedError and InterruptedByUserError.
+    Raises programs.FailedError, ServerError and InterruptedByUserError.
     """
     edge_port, cloud_port = ports.free_port(), ports.free_port()
     environment = services.environment(
@@ -40,7 +40,7 @@ def start_services(
     run = programs.Programs(owner, directory / "logs", environment, stop)
     run.keep_up(services.AGENT)  # needs no topics yet: its spool waits for them
     run.must(services.CREATE_TOPICS)
-    apart.skip_older_records(endpoints, own)
+    apart.skip_older_records(endpoints, own, stop)
     run.keep_up(services.FOLD)
 
     def agent_subscribed() -> bool:
