@@ -28,7 +28,7 @@ from edge.sender import Sender
 from edge.spool.records import Record, Refused
 from edge.spool.spool import Spool
 
-_WAIT_S_MIN: Final = 0.001
+_WAIT_S_MIN: Final = 0.005
 _WAIT_S_MAX: Final = 0.1
 
 
