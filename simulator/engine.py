@@ -163,12 +163,12 @@ class Engine:
 
     def _watch_connectors(self) -> None:
         """A station says that it derates, once, and that it no longer does, once."""
-        celsius = self.fleet.stations.temperature
+        celsius = np.rint(self.fleet.stations.temperature * 10.0) / 10.0  # as it is sent
         changes = (~self._hot & (celsius > _HOT_CELSIUS)) | (self._hot & (celsius < _COOLED_CELSIUS))
         for row in np.flatnonzero(changes).tolist():
             self._hot[row] = not self._hot[row]
             self._tell_in_full(row)
-            event = happenings.connector_hot(round(float(celsius[row]), 1), self.now_ms, cleared=not self._hot[row])
+            event = happenings.connector_hot(float(celsius[row]), self.now_ms, cleared=not self._hot[row])
             self._events.append((self.stations, row, event))
 
     def _tell_in_full(self, row: int) -> None:

@@ -150,6 +150,10 @@ def test_a_hot_connector_is_told_once_and_derates_on_both_sides(demo):
         if body["type"] == "notify_event" and body["variable"] == "Temperature" and not body.get("cleared")
     ]
     assert {asset for asset, _ in told} == hot
+    sent = series(messages)
+    for asset, body in told:
+        readings = dict(sent[asset]["Station.TemperatureSensor.Temperature"])
+        assert readings[body["ts"]] == body["actual_value"] > 90
     for asset in hot:
         row = engine.stations.devices.ids.index(asset)
         assert engine.fleet.stations.temperature[row] < 120

@@ -155,9 +155,10 @@ def test_a_finding_about_a_healthy_asset_is_a_false_alarm(world):
     assert "false alarm: brake_pads_worn" in found.text
 
 
-def test_the_greater_value_wins_at_equal_times(tmp_path):
+@pytest.mark.parametrize("speeds", [(5.0, 4.0), (4.0, 5.0)])
+def test_the_greater_value_wins_at_equal_times(tmp_path, speeds):
     with TruthWriter(tmp_path / "t", {}) as writer:
-        sent = [_frame(0, START_MS, {"Vehicle.Speed": 5.0}), _frame(1, START_MS, {"Vehicle.Speed": 4.0})]
+        sent = [_frame(seq, START_MS, {"Vehicle.Speed": speed}) for seq, speed in enumerate(speeds)]
         writer.acknowledged(writer.sent(sent))
     asset = expect.read([Truth(tmp_path / "t")]).assets[CAR]
     assert asset.signals["Vehicle.Speed"].value == 5.0

@@ -1,5 +1,6 @@
 """People: the same assets as the fleet's, consistent lives, one holder at a time, ids that repeat."""
 
+import itertools
 from collections import Counter, defaultdict
 from datetime import UTC, datetime
 
@@ -71,6 +72,9 @@ def test_the_odometer_in_the_workshop_is_below_the_one_of_the_first_frame(facts)
     assert serviced
     for step in serviced:
         assert 0 < step.odometer_m < now_m[step.asset_id]
+    by_time = sorted(serviced, key=lambda step: (step.asset_id, step.ts))
+    pairs = [pair for pair in itertools.pairwise(by_time) if pair[0].asset_id == pair[1].asset_id]
+    assert sum(later.odometer_m > earlier.odometer_m for earlier, later in pairs) > 0.9 * len(pairs) > 50
 
 
 def test_every_vehicle_has_exactly_one_owner_now_and_every_station_an_operator(facts):

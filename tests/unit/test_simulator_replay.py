@@ -43,6 +43,10 @@ id = "cp-{station}"
 [[moments]]
 time = { column = "began" }
 [[moments.signals]]
+path = "Station.EVSE.Power"
+column = "kwh"
+scale = 1000.0
+[[moments.signals]]
 path = "Station.FiscalMetering.EnergyImportRegister"
 column = "kwh"
 scale = 1000.0
@@ -185,6 +189,15 @@ def test_a_register_sums_up_the_rows_of_its_asset_whatever_their_order_in_the_fi
     assert readings == [0.0, 4_000.0, 4_000.0, 6_500.0]
     told = [event for moment in by_asset["cp-1"].moments for event in moment.events]
     assert [event.meter_values["Energy.Active.Import.Register"] for event in told] == [0.0, 4_000.0]
+
+
+def test_a_constant_is_said_again_when_a_column_has_said_something_else():
+    rows = [_charge("a", "10:00:00", "", "11:00:00", "4"), _charge("b", "12:00:00", "", "13:00:00", "1")]
+    _, (session,) = _sessions(STATIONS, rows)
+    told = [
+        moment.signals["Station.EVSE.Power"] for moment in session.moments if "Station.EVSE.Power" in moment.signals
+    ]
+    assert told == [4_000.0, 0.0, 1_000.0, 0.0]
 
 
 def test_sessions_that_touch_keep_the_order_of_rows():
