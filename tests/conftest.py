@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import pymongo
 import pytest
+import structlog
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
@@ -23,6 +24,13 @@ from local.processes import Processes
 from local.servers import apache_kafka, apache_kafka_jars, kafka, mongo, mqtt, named
 
 _TOPICS_GONE_LIMIT_S = 20.0
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A command run inside a test sends the logs to that test's stderr, which is closed after it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
