@@ -113,6 +113,13 @@ def apache_kafka_available(processes: Processes) -> None:
 
 
 @pytest.fixture(scope="session")
+def apache_kafka_if_chosen(request: pytest.FixtureRequest) -> None:
+    """`apache_kafka_available`, where Apache Kafka was chosen for the tests."""
+    if _kafka_kind() == "apache":
+        request.getfixturevalue("apache_kafka_available")
+
+
+@pytest.fixture(scope="session")
 def mongodb_uri(processes: Processes, server_directory: Path) -> Iterator[str]:
     """A MongoDB replica set, shared by the session; use `mongo_database` for a database of your own."""
     uri = named.mongodb_uri()

@@ -64,7 +64,7 @@ def interrupt(program: "subprocess.Popen[str]") -> int:
 
 
 def test_a_demo_ends_with_answers_and_a_verified_line_and_leaves_nothing(
-    tmp_path: Path, apache_if_chosen: None
+    tmp_path: Path, apache_kafka_if_chosen: None
 ) -> None:
     with start("--duration", "5", temporary=tmp_path) as program:
         wait_for_line(program, "running")
@@ -81,7 +81,7 @@ def test_a_demo_ends_with_answers_and_a_verified_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_lost_is_named_and_exit_code_1(tmp_path: Path, apache_if_chosen: None) -> None:
+def test_what_is_lost_is_named_and_exit_code_1(tmp_path: Path, apache_kafka_if_chosen: None) -> None:
     lost = Frame(v=1, ts=int(time.time() * 1000), signals={"Vehicle.Speed": 50.0}, session="s", seq=0)
     with start("--duration", "4", temporary=tmp_path) as program:
         wait_for_line(program, "draining")
@@ -96,7 +96,9 @@ def test_what_is_lost_is_named_and_exit_code_1(tmp_path: Path, apache_if_chosen:
     assert str(kept) in err
 
 
-def test_a_service_that_dies_ends_the_demo_with_its_name_and_last_lines(tmp_path: Path, apache_if_chosen: None) -> None:
+def test_a_service_that_dies_ends_the_demo_with_its_name_and_last_lines(
+    tmp_path: Path, apache_kafka_if_chosen: None
+) -> None:
     with start("--duration", "60", temporary=tmp_path) as program:
         wait_for_line(program, "running")
         (edge,) = children_of(program, "fleetfold-edge")
@@ -107,14 +109,14 @@ def test_a_service_that_dies_ends_the_demo_with_its_name_and_last_lines(tmp_path
     assert "mqtt_connected" in err
 
 
-def test_ctrl_c_while_running_is_exit_code_130(tmp_path: Path, apache_if_chosen: None) -> None:
+def test_ctrl_c_while_running_is_exit_code_130(tmp_path: Path, apache_kafka_if_chosen: None) -> None:
     with start("--duration", "60", temporary=tmp_path) as program:
         wait_for_line(program, "running")
         assert interrupt(program) == 130
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_is_the_end_of_a_demo_without_duration(tmp_path: Path, apache_if_chosen: None) -> None:
+def test_ctrl_c_is_the_end_of_a_demo_without_duration(tmp_path: Path, apache_kafka_if_chosen: None) -> None:
     with start("--duration", "0", temporary=tmp_path) as program:
         wait_for_line(program, "running")
         assert interrupt(program) == 0
@@ -122,7 +124,7 @@ def test_ctrl_c_is_the_end_of_a_demo_without_duration(tmp_path: Path, apache_if_
 
 
 @pytest.mark.parametrize("after_s", [0.7, 1.2, 2.0, 3.0])
-def test_ctrl_c_while_starting_leaves_nothing(after_s: float, tmp_path: Path, apache_if_chosen: None) -> None:
+def test_ctrl_c_while_starting_leaves_nothing(after_s: float, tmp_path: Path, apache_kafka_if_chosen: None) -> None:
     with start("--duration", "60", temporary=tmp_path) as program:
         time.sleep(after_s)
         assert interrupt(program) == 130
@@ -140,10 +142,3 @@ def test_demos_on_named_servers_are_not_disturbed_by_what_is_there_already(
         assert VERIFIED.fullmatch(out.splitlines()[-1]), out
     with pymongo.MongoClient(mongodb_uri) as client:
         assert not [name for name in client.list_database_names() if name.startswith("fleetfold_demo")]
-
-
-@pytest.fixture
-def apache_if_chosen(request: pytest.FixtureRequest) -> None:
-    """Skips where Apache Kafka was chosen for the tests and cannot be had."""
-    if os.environ.get("FLEETFOLD_TEST_KAFKA") == "apache":
-        request.getfixturevalue("apache_kafka_available")
