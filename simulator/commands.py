@@ -43,11 +43,11 @@ def run(
     with (
         progress.shown(),
         TruthWriter(truth, description) as writer,
-        mqtt.Publisher(settings.mqtt, settings.send) as broker,
+        mqtt.Publisher(settings.mqtt, settings.send, stop) as broker,
     ):
         outbox = Outbox(writer, broker, progress.show)
         work = Run(Engine(settings, begins_ms), writer, outbox, stop)
-        return work.go(fleet.duration_s, settings.send.drain_timeout_s).plain()
+        return work.go(fleet.duration_s, settings.send).plain()
 
 
 class ReplayOptions(NamedTuple):
@@ -82,11 +82,11 @@ def replay(
     with (
         progress.shown(),
         TruthWriter(truth, description) as writer,
-        mqtt.Publisher(settings.mqtt, settings.send) as broker,
+        mqtt.Publisher(settings.mqtt, settings.send, stop) as broker,
     ):
         outbox = Outbox(writer, broker, progress.show)
         stream = frames.messages(sessions, mapping.asset.kind, mapping.frames.samples_per_frame)
-        summary = replaying.go(stream, tempo, outbox, stop, settings.send.drain_timeout_s)
+        summary = replaying.go(stream, tempo, outbox, stop, settings.send)
     return {**summary, "skipped": skipped.total, "skipped_by": skipped.counts}
 
 

@@ -5,9 +5,11 @@ a bounded window of unacknowledged messages; `publish` waits while it is full, s
 After a lost connection everything unacknowledged is sent again, which QoS 1 allows and receivers must expect.
 """
 
+import math
 import os
 import select
 import ssl
+import threading
 import time
 from collections.abc import Iterable
 from types import TracebackType
@@ -150,10 +152,14 @@ def serve(connections: Iterable[Connection], timeout_s: float) -> None:
 
 
 class Publisher:
-    """Sends messages of many devices; raises `UnreachableError` if the broker cannot be reached at the start."""
+    """Sends messages of many devices; raises `UnreachableError` if the broker cannot be reached at the start.
 
-    def __init__(self, mqtt: MqttSettings, send: SendSection) -> None:
-        self._mqtt, self._send = mqtt, send
+    Once `stop` is set it waits no longer than `stop_timeout_s` in all; what it cannot send then is `unacknowledged`.
+    """
+
+    def __init__(self, mqtt: MqttSettings, send: SendSection, stop: threading.Event) -> None:
+        self._mqtt, self._send, self._stop = mqtt, send, stop
+        self._patience_ends = math.inf
         self._upkeep_at = 0.0
         self._refused = 0
         self._acknowledged: list[int] = []
@@ -167,8 +173,16 @@ class Publisher:
         topic = mqtt_topic(message.kind, message.asset_id, message.channel)
         connection = self._connection_of(message, topic)
         while len(connection.outstanding) >= self._send.in_flight_messages_max:
+            if self._impatient():
+                self.abandoned += 1
+                return
             self.poll(0.05)
         connection.send(topic, message.payload, message.channel is Channel.CONNECTION, position)
+
+    def _impatient(self) -> bool:
+        if self._stop.is_set() and math.isinf(self._patience_ends):
+            self._patience_ends = time.monotonic() + self._send.stop_timeout_s
+        return time.monotonic() > self._patience_ends
 
     def poll(self, timeout_s: float) -> None:
         """Wait up to `timeout_s`, reading acknowledgements and keeping connections alive."""

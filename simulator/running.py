@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from simulator.devices import Message
 from simulator.engine import Engine
 from simulator.schedule import Lateness, Pace
+from simulator.settings import SendSection
 from simulator.truth import TruthWriter
 from wire.topics import Channel
 
@@ -89,9 +90,9 @@ class Outbox:
         self._truth.progress(as_dict(self.numbers))
         self._show(self.numbers)
 
-    def finish(self, timeout_s: float) -> None:
-        """Wait for the broker, at most `timeout_s`."""
-        deadline = time.monotonic() + timeout_s
+    def finish(self, send: SendSection, stop: threading.Event) -> None:
+        """Wait for the broker; not long when somebody wants this to stop."""
+        deadline = time.monotonic() + (send.stop_timeout_s if stop.is_set() else send.drain_timeout_s)
         while self._broker.unacknowledged and time.monotonic() < deadline:
             self.poll(_POLL_S)
         self.numbers.finished = True
@@ -137,7 +138,7 @@ class Run:
         self._lateness = Lateness()
         self._reported = 0
 
-    def go(self, duration_s: float, drain_timeout_s: float) -> Summary:
+    def go(self, duration_s: float, send: SendSection) -> Summary:
         """Simulate `duration_s` of wall time (0: until stopped), then say goodbye and wait for the broker."""
         settings = self._engine.settings
         steps_max = round(duration_s * settings.speedup / settings.step_s) if duration_s else math.inf
@@ -147,7 +148,7 @@ class Run:
             self._wait(pace, (self._engine.steps + 1) * settings.step_s)
             self._step()
         self._outbox.send(self._engine.finish())
-        self._outbox.finish(drain_timeout_s)
+        self._outbox.finish(send, self._stop)
         return Summary(
             numbers=self._outbox.numbers,
             wall_s=time.monotonic() - began,

@@ -74,6 +74,8 @@ class SendSection(Section):
     connect_timeout_s: float = Field(10.0, gt=0.0)
     drain_timeout_s: float = Field(30.0, gt=0.0)
     """How long to wait at the end for acknowledgements."""
+    stop_timeout_s: float = Field(5.0, gt=0.0)
+    """The same after SIGINT or SIGTERM."""
     rate_max: float = Field(600.0, gt=0.0)
     """Messages per second of a replay that is not paced by `speedup`."""
 

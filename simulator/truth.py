@@ -160,6 +160,7 @@ class Truth:
     def sent(self) -> Iterator[Sent]:
         """Every distinct message, with whether it was acknowledged."""
         later = self._acknowledged()
+        known = len(later)
         path = self.directory / SENT
         if not path.exists():
             return
@@ -168,7 +169,9 @@ class Truth:
             try:
                 for position, record in enumerate(records):
                     kind, asset_id, channel, payload, acknowledged = record
-                    yield Sent(kind, asset_id, channel, payload, acknowledged or position in later)
+                    yield Sent(
+                        kind, asset_id, channel, payload, acknowledged or (position < known and later[position] == 1)
+                    )
             except ValueError as error:  # a torn last record ends the iteration by itself; this is damage
                 raise TruthError(f"{path}: damaged after {records.tell()} bytes: {error}") from error
 
@@ -188,12 +191,15 @@ class Truth:
     def lifecycle(self) -> list[LifecycleStep]:
         return [msgspec.convert(line, LifecycleStep) for line in self._lines(LIFECYCLE)]
 
-    def _acknowledged(self) -> frozenset[int]:
+    def _acknowledged(self) -> bytearray:
+        """A byte for each position up to the highest acknowledged one: 1 where it was."""
         path = self.directory / ACKNOWLEDGED
-        if not path.exists():
-            return frozenset()
-        raw = path.read_bytes()
-        return frozenset(array("I", raw[: len(raw) // 4 * 4]))
+        raw = path.read_bytes() if path.exists() else b""
+        positions = array("I", raw[: len(raw) // 4 * 4])
+        flags = bytearray(max(positions, default=-1) + 1)
+        for position in positions:
+            flags[position] = 1
+        return flags
 
     def _lines(self, name: str) -> Iterator[Any]:
         path = self.directory / name

@@ -2,7 +2,7 @@
 
 import heapq
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -12,7 +12,7 @@ from wire import catalogue, codec
 from wire.messages import ConnectionState, plain
 from wire.topics import Channel, Kind
 
-_SOFTWARE = "replay"
+_SOFTWARE: Final = "replay"
 
 
 class Timed(NamedTuple):

@@ -3,12 +3,13 @@
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from simulator.replay.frames import Timed
 from simulator.running import Outbox, as_dict
+from simulator.settings import SendSection
 
-_BATCH: int = 64
+_BATCH: Final = 64
 
 
 class Tempo(NamedTuple):
@@ -25,7 +26,9 @@ class Tempo(NamedTuple):
         return index / self.rate
 
 
-def go(stream: Iterator[Timed], tempo: Tempo, outbox: Outbox, stop: threading.Event, drain_s: float) -> dict[str, Any]:
+def go(
+    stream: Iterator[Timed], tempo: Tempo, outbox: Outbox, stop: threading.Event, send: SendSection
+) -> dict[str, Any]:
     """Send until the end of the recording, of `duration_s`, or `stop`; then wait for the broker."""
     began, cpu = time.monotonic(), time.process_time()
     ended_early = False
@@ -42,7 +45,7 @@ def go(stream: Iterator[Timed], tempo: Tempo, outbox: Outbox, stop: threading.Ev
             break
         batch.append(timed)
     _send(outbox, batch)
-    outbox.finish(drain_s)
+    outbox.finish(send, stop)
     wall_s, numbers = time.monotonic() - began, outbox.numbers
     return {
         **as_dict(numbers),

@@ -9,8 +9,10 @@ from typing import Any, Final, Self
 
 from simulator.errors import UnusableError
 
-ROWS_MAX: Final = 5_000_000
+ROWS_MAX: Final = 1_000_000
 """Largest table: the rows of a replay are held in memory, since their order in the file means nothing."""
+_TEXTS_MAX: Final = 200_000
+"""Texts that are kept once however often they occur: measurements repeat."""
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 
 
@@ -36,7 +38,7 @@ class Table:
     def rows(self, columns: list[str], limit: int | None) -> Iterator[dict[str, str]]:
         """Rows as column → text, at most `limit`. Short rows have empty texts at their end."""
         places = [(column, self.header.index(column)) for column in columns]
-        count = 0
+        count, texts = 0, dict[str, str]()
         while (limit is None or count < limit) and (row := self._next()) is not None:
             if not row:
                 continue
@@ -44,7 +46,11 @@ class Table:
             if count > ROWS_MAX:
                 raise UnusableError(f"{self._file}: more than {ROWS_MAX} rows; use --limit")
             width = len(row)
-            yield {column: row[place] if place < width else "" for column, place in places}
+            if len(texts) > _TEXTS_MAX:
+                texts.clear()
+            yield {
+                column: texts.setdefault(row[place], row[place]) if place < width else "" for column, place in places
+            }
 
     def _header(self) -> list[str]:
         header = self._next()
