@@ -23,6 +23,8 @@ MARK: Final = "FLEETFOLD_LOCAL_RUN"
 """Environment name; its value is one per starting process."""
 
 STOP_LIMIT_S: Final = 10.0
+_PATIENCE_S: Final = 1.0
+_GRACE_S: Final = 2.0
 _KILL_RESERVE_S: Final = 1.5
 _KILL_LIMIT_S: Final = 1.0
 _POLL_S: Final = 0.02
@@ -121,6 +123,7 @@ class Processes:
     def stop_all(self, limit_s: float = STOP_LIMIT_S) -> None:
         """Stop every child in reverse order of starting; within `limit_s` nothing of ours is left.
 
+        One that takes its time does not keep the next from being asked; it is killed a little after the last was asked.
         Afterwards nothing can be started here, so a start in another thread cannot slip through.
         """
         deadline = time.monotonic() + limit_s - _KILL_RESERVE_S
@@ -128,8 +131,13 @@ class Processes:
             self._closed = True
             children, self._children = self._children, []
         for child in reversed(children):
+            if child.exit_code is None:
+                child.terminate()
+                child.wait(min(_PATIENCE_S, max(0.0, deadline - time.monotonic())))
+        deadline = min(deadline, time.monotonic() + _GRACE_S)
+        for child in reversed(children):
             child.stop(grace_s=max(0.0, deadline - time.monotonic()))
-        _kill(marked(self.mark))
+        _kill(marked(self.mark))  # what they started
         self._dismiss_guardian()
 
     def __enter__(self) -> Self:

@@ -14,6 +14,12 @@ import pytest
 from local.processes import Child, Processes, marked, runs
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+ORDERLY = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+print("up", flush=True)
+time.sleep(60)
+"""
 PARENT = """
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session={away})
@@ -81,6 +87,16 @@ def test_a_child_that_ignores_sigterm_is_killed_within_the_limit(tmp_path: Path)
     owner.stop_all(limit_s=2.0)
     assert time.monotonic() - began < 2.5
     assert [child.exit_code for child in children] == [-signal.SIGKILL] * 2
+
+
+def test_a_slow_child_does_not_cost_the_others_their_orderly_end(tmp_path: Path) -> None:
+    owner = Processes()
+    orderly = python(owner, ORDERLY, tmp_path, "orderly")
+    stubborn = python(owner, STUBBORN, tmp_path, "stubborn")
+    until_up(orderly)
+    until_up(stubborn)
+    owner.stop_all(limit_s=3.0)
+    assert (orderly.exit_code, stubborn.exit_code) == (0, -signal.SIGKILL)
 
 
 @pytest.mark.parametrize("away", [False, True], ids=["same session", "own session"])
