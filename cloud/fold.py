@@ -141,16 +141,20 @@ def _fold_notification(twin: Twin, event: NotifyEvent, outcome: Outcome) -> None
 
 
 def _connect(twin: Twin, state: ConnectionState, received_ms: int) -> None:
-    """Newest state wins. A will has no time of its own and speaks only for its own session: one that comes
-    after the next session's birth must not mark the asset offline."""
+    """The session born last, by the device's clock, is the asset's; its last word in the log is its state.
+
+    A will has no time of its own, and the gateway's clock may differ from the device's, so the two are never
+    compared: a will speaks only for its own session, and one that comes after the next birth changes nothing.
+    """
     connection = twin.connection
     time_ms = state.ts if state.ts is not None else received_ms
-    if not state.online and state.session != connection.session and connection.session:
+    if state.session == connection.session:
+        if state.online == connection.online:
+            return  # the retained state, heard again
+    elif connection.session and (not state.online or time_ms < connection.born_ms):
         return
-    if time_ms < connection.since_ms or (time_ms == connection.since_ms and state.online):
-        return
-    if state.online == connection.online and state.session == connection.session:
-        return  # the retained birth, heard again
+    if state.online:
+        connection.born_ms = time_ms
     connection.online, connection.session, connection.since_ms = state.online, state.session, time_ms
 
 

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from cloud.config import TopicSettings
 from runtime.settings import KafkaSettings
@@ -43,7 +44,14 @@ def create(kafka: KafkaSettings, settings: TopicSettings) -> list[TopicResult]:
     if missing:
         futures = admin.create_topics(missing, operation_timeout=_TIMEOUT_S, request_timeout=_TIMEOUT_S)
         results += [_result(topic, futures[topic.topic].exception(_TIMEOUT_S)) for topic in missing]
+        _wait_until_visible(admin, {result.name for result in results if not result.failed})
     return results
+
+
+@retry(stop=stop_after_delay(_TIMEOUT_S), wait=wait_fixed(0.1), retry=retry_if_result(bool))
+def _wait_until_visible(admin: AdminClient, names: set[str]) -> set[str]:
+    """A controller may answer before the brokers know the topics: whoever starts next must find them."""
+    return names - set(admin.list_topics(timeout=_TIMEOUT_S).topics)
 
 
 def _new_topic(spec: TopicSpec, settings: TopicSettings) -> NewTopic:

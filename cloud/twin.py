@@ -36,13 +36,14 @@ class Position(NamedTuple):
 
 @dataclass(slots=True)
 class Connection:
-    """What is known of an asset's link; times in ms."""
+    """What is known of an asset's link; times in ms. `born_ms`: the newest birth, by the device's clock."""
 
     online: bool = False
     since_ms: int = 0
     session: str = ""
     gateway: str = ""
     last_seen_ms: int = 0
+    born_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -111,6 +112,7 @@ def fold_fields(twin: Twin, revision: int) -> dict[str, Any]:
             "positions": {topic.replace(".", "_"): list(at) for topic, at in twin.positions.items()},
             "windows": [[channel, session, *window.to_list()] for (channel, session), window in twin.windows.items()],
             "forgotten_ms": twin.forgotten_ms,
+            "born_ms": twin.connection.born_ms,
             "detectors": twin.detectors,
             "closed": [[*subject, *closed] for subject, closed in twin.closed.items()],
         },
@@ -131,7 +133,7 @@ def from_document(document: Mapping[str, Any]) -> Twin:
         kind=Kind(document["kind"]),
         revision=document["revision"],
         signals=dict(_leaves(document.get("signals", {}), "")),
-        connection=_connection(document.get("connection", {})),
+        connection=_connection(document.get("connection", {}), fold.get("born_ms", 0)),
         counters=dict.fromkeys(COUNTERS, 0) | dict(document.get("counters", {})),
         positions={topic.replace("_", "."): Position(*at) for topic, at in fold.get("positions", {}).items()},
         windows={(entry[0], entry[1]): Window.from_list(entry[2:]) for entry in fold.get("windows", [])},
@@ -182,11 +184,17 @@ def _connection_fields(connection: Connection) -> dict[str, Any]:
     return fields
 
 
-def _connection(fields: Mapping[str, Any]) -> Connection:
+def _connection(fields: Mapping[str, Any], born_ms: int) -> Connection:
     if not fields:
         return Connection()
-    since_ms = _ms(fields["since"]) if "since" in fields else 0
-    return Connection(fields["online"], since_ms, fields["session"], fields["gateway"], _ms(fields["last_seen"]))
+    return Connection(
+        online=fields["online"],
+        since_ms=_ms(fields["since"]) if "since" in fields else 0,
+        session=fields["session"],
+        gateway=fields["gateway"],
+        last_seen_ms=_ms(fields["last_seen"]),
+        born_ms=born_ms,
+    )
 
 
 def _health_fields(findings: Mapping[tuple[str, str], Finding]) -> dict[str, Any]:

@@ -148,6 +148,15 @@ def test_a_late_will_of_an_older_session_changes_nothing(world: World) -> None:
     assert world.twin()["connection"]["online"] is True
 
 
+def test_a_birth_counts_though_the_devices_clock_is_behind_the_gateways(world: World) -> None:
+    """A will is dated by the gateway; the next session's birth, dated by a slower clock, must not look older."""
+    births = [{"v": 1, "online": True, "session": f"s{n}", "ts": NOW_MS + n} for n in (1, 2)]
+    will = {"v": 1, "online": False, "session": "s1"}
+    payloads = [bytes(msgpack.packb(state)) for state in (births[0], will, births[1])]
+    world.fold([record("a", payloads, channel="connection", received_ms=[NOW_MS + 99_000] * 3)])
+    assert (world.twin()["connection"]["online"], world.twin()["connection"]["session"]) == (True, "s2")
+
+
 class KilledError(Exception):
     """The process dies here."""
 

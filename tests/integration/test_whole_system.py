@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,6 @@ from confluent_kafka import Producer
 from local import apart, services, system
 from local.processes import Processes
 from local.servers import stack
-from runtime import stopping
 from tests.cloud_world import frame
 from tests.edge_world import device, wait_until
 from wire.topics import CUSTOMER_PROFILES, dead_letter_topic
@@ -29,7 +29,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     kind: stack.KafkaKind = "apache" if os.environ.get("FLEETFOLD_TEST_KAFKA") == "apache" else "tansu"
     if kind == "apache":
         request.getfixturevalue("apache_kafka_available")
-    directory, stop = tmp_path_factory.mktemp("system"), stopping.stop_event()
+    directory, stop = tmp_path_factory.mktemp("system"), threading.Event()
     with Processes() as owner:
         endpoints = system.start_servers(owner, directory, stack.Brokers(kind), stop)
         yield system.start_services(owner, directory, endpoints, apart.settings(), stop)
