@@ -71,7 +71,9 @@ class ApacheKafka(Server):
 
     def _format(self) -> None:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        storage_tool = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._properties)]
+        # one word: an id may begin with a dash
+        named = f"--cluster-id={cluster_id}"
+        storage_tool = ["kafka.tools.StorageTool", "format", named, "-c", str(self._properties)]
         child = self._owner.start("apache-kafka-format", [*self._java(), *storage_tool], self.log_file)
         if child.wait(_FORMAT_LIMIT_S) != 0:
             child.kill()
