@@ -8,6 +8,9 @@ SEED ?= 1
 SPEEDUP ?= 60
 KAFKA ?= tansu
 PYTEST ?=
+# most tests wait for servers, each process has its own
+JOBS ?= 2
+PARALLEL := --numprocesses $(JOBS) --dist loadfile
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -30,10 +33,10 @@ demo: $(VENV)/.local ## the whole system on this machine, with a simulated fleet
 		--seed $(SEED) --speedup $(SPEEDUP) --kafka $(KAFKA)
 
 test: $(VENV)/.dev ## unit, property and integration tests, on real brokers
-	$(BIN)/pytest tests/unit tests/property tests/integration $(PYTEST)
+	$(BIN)/pytest $(PARALLEL) tests/unit tests/property tests/integration $(PYTEST)
 
 test-kafka: $(VENV)/.dev ## the integration tests on Apache Kafka (needs java and mvn)
-	FLEETFOLD_TEST_KAFKA=apache $(BIN)/pytest tests/integration $(PYTEST)
+	FLEETFOLD_TEST_KAFKA=apache $(BIN)/pytest $(PARALLEL) tests/integration $(PYTEST)
 
 lint: $(VENV)/.dev ## ruff and mypy
 	$(BIN)/ruff check $(CODE)
