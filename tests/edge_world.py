@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 
 from local import ports
 from local.processes import Child, Processes
+from tests import kafka_topics
 from wire import batches, topics
 from wire.messages import Batch
 from wire.records import DeadLetter
@@ -173,12 +173,7 @@ class Kafka:
 
     def create_topics(self) -> None:
         """Those of the contract that do not exist yet."""
-        admin = AdminClient({"bootstrap.servers": self._bootstrap_servers, "log_level": 0})
-        existing = set(admin.list_topics(timeout=10).topics)
-        wanted = [NewTopic(spec.name, spec.partitions or 4, 1) for spec in topics.KAFKA_TOPICS]
-        missing = [topic for topic in wanted if topic.topic not in existing]
-        for future in admin.create_topics(missing).values() if missing else ():
-            future.result()
+        kafka_topics.create(self._bootstrap_servers, {spec.name: spec.partitions or 4 for spec in topics.KAFKA_TOPICS})
 
     def messages(self, topic: str) -> list[Message]:
         """All records of a topic."""

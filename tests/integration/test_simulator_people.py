@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 from confluent_kafka import Consumer
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from simulator import commands, settings
 from simulator.errors import UnreachableError
 from simulator.truth import Truth
+from tests import kafka_topics
 from wire import codec, topics
 from wire.kafka import CONSUMER
 from wire.messages import LifecycleStep, Profile, Role, shaped
@@ -40,9 +40,7 @@ def _consume(servers, count):
 
 @pytest.fixture
 def kafka_with_topics(fresh_kafka):
-    admin = AdminClient({"bootstrap.servers": fresh_kafka})
-    for future in admin.create_topics([NewTopic(name, 4, 1) for name in TOPICS]).values():
-        future.result(30)
+    kafka_topics.create(fresh_kafka, dict.fromkeys(TOPICS, 4))
     return fresh_kafka
 
 

@@ -1,0 +1,22 @@
+"""Topics for tests, there when `create` returns: a controller answers before the brokers know."""
+
+import time
+from collections.abc import Mapping
+
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+_LIMIT_S = 20.0
+
+
+def create(bootstrap_servers: str, partitions: Mapping[str, int]) -> None:
+    """Create those topics (name → partitions) that do not exist yet, and wait until they are visible."""
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    existing = admin.list_topics(timeout=10).topics
+    missing = [NewTopic(name, count, 1) for name, count in partitions.items() if name not in existing]
+    for future in admin.create_topics(missing).values() if missing else ():
+        future.result(_LIMIT_S)
+    deadline = time.monotonic() + _LIMIT_S
+    while absent := set(partitions) - set(admin.list_topics(timeout=10).topics):
+        assert time.monotonic() < deadline, f"not visible: {absent}"
+        time.sleep(0.05)
