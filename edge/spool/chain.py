@@ -28,6 +28,8 @@ class Chain:
         self.end_ordinal = 0
         """Of the records that are durable: one behind the last."""
         self.end_sequence = 0
+        self.stream = 0
+        """Of the blocks that are appended from now on."""
         self._disk = disk
         self._segment_bytes = segment_bytes
         self._file: File | None = None
@@ -53,10 +55,13 @@ class Chain:
         assert len(self.segments) > 1
         self.size_bytes -= self.segments.pop(0).size_bytes
 
-    def append(self, first_sequence: int, count: int, body: bytes) -> None:
+    def append(self, first_sequence: int, count: int, received_ms: int, body: bytes) -> None:
         """Append one block; it is durable on return."""
         assert first_sequence >= self.end_sequence, "sequences rise"
-        block = files.encode_block(self.epoch, self.storage_class, first_sequence, self.end_ordinal, count, body)
+        block_id = files.BlockId(
+            self.epoch, first_sequence, self.end_ordinal, received_ms, count, self.storage_class, self.stream
+        )
+        block = files.encode_block(block_id, body)
         try:
             if self._file is None or self.segments[-1].size_bytes + len(block) > self._segment_bytes:
                 self._start_segment(first_sequence, block)

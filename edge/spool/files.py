@@ -10,17 +10,19 @@ A spool is one directory:
 
 Each class has a chain of segments in the order of these numbers. A segment is the 8 bytes `FLTSPL01` (the last two
 are the format's version), then blocks. A block is what one turn of the agent's loop made durable for one class.
-Its header has 48 bytes, little-endian:
+Its header has 56 bytes, little-endian:
 
     offset  0   4 bytes  F1 42 4C 4B, to find the next block behind damaged bytes
             4   u32      length of the body in bytes
             8   8 bytes  epoch: names one life of a spool directory
            16   u64      sequence of the first record; the others follow without gap
            24   u64      ordinal of the first record: how many records its class had before it
-           32   u32      number of records
-           36   u8       class, see `records.StorageClass`; 3 zero bytes follow
-           40   u32      CRC32C of the body
-           44   u32      CRC32C of the 44 bytes before
+           32   i64      when the first record was received, ms since the Unix epoch as the gateway's clock showed it
+           40   u32      number of records
+           44   u8       class, see `records.StorageClass`; a zero byte follows
+           46   u16      stream, see below
+           48   u32      CRC32C of the body
+           52   u32      CRC32C of the 52 bytes before
 
 then the body, the records of `records`.
 
@@ -30,6 +32,8 @@ Rules:
   spool goes on at the next multiple of 2**20 behind everything it can see, so that a disk that lost a tail it had
   called durable cannot make a number stand twice.
 * Ordinals rise by one per record of a class. Where they jump, exactly that many records are lost.
+* Streams count the times that a class was split into a backlog and what came after it, see `lanes`: order is kept
+  within a stream, and all blocks of a stream are older than those of the next.
 * A block whose ordinals were read already is a second copy (an append was repeated after a failed sync) and
   is skipped.
 * A header that fails its checksum, or names another epoch or class, is no block: the search goes on at the next
@@ -52,10 +56,11 @@ from wire.malformed import Reason
 
 FILE_MAGIC: Final = b"FLTSPL01"
 BLOCK_MAGIC: Final = b"\xf1BLK"
-_HEADER: Final = struct.Struct("<4sI8sQQIB3xI")
+_HEADER: Final = struct.Struct("<4sI8sQQqIBxHI")
 _CHECKSUM: Final = struct.Struct("<I")
 HEADER_BYTES: Final = _HEADER.size + _CHECKSUM.size
 EPOCH_BYTES: Final = 8
+STREAM_MAX: Final = 2**16 - 1
 SEQUENCE_STEP: Final = 2**20
 """More records than one turn of the loop can append."""
 
@@ -70,8 +75,10 @@ class Header(NamedTuple):
     epoch: bytes
     first_sequence: int
     first_ordinal: int
+    received_ms: int
     record_count: int
     storage_class: int
+    stream: int
     body_checksum: int
 
     @property
@@ -85,14 +92,22 @@ class Header(NamedTuple):
         return self.first_ordinal + self.record_count
 
 
-def encode_block(
-    epoch: bytes, storage_class: StorageClass, first_sequence: int, first_ordinal: int, record_count: int, body: bytes
-) -> bytes:
+class BlockId(NamedTuple):
+    """What a header says of a block beside its body."""
+
+    epoch: bytes
+    first_sequence: int
+    first_ordinal: int
+    received_ms: int
+    record_count: int
+    storage_class: StorageClass
+    stream: int
+
+
+def encode_block(block: BlockId, body: bytes) -> bytes:
     """Header and body."""
     checksum = google_crc32c.value(body)
-    header = _HEADER.pack(
-        BLOCK_MAGIC, len(body), epoch, first_sequence, first_ordinal, record_count, storage_class, checksum
-    )
+    header = _HEADER.pack(BLOCK_MAGIC, len(body), *block, checksum)
     return b"".join((header, _CHECKSUM.pack(google_crc32c.value(header)), body))
 
 

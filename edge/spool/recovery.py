@@ -94,6 +94,7 @@ def _read_newest(disk: Disk, state: Recovered, name: SegmentName) -> bool:
             end = scanner.offset
             chain.end_ordinal = max(chain.end_ordinal, block.header.end_ordinal)
             chain.end_sequence = max(chain.end_sequence, block.header.end_sequence)
+            chain.stream = max(chain.stream, block.header.stream)
         if blocks == 0:
             _drop_unreadable(disk, state, name, scanner, size_bytes)
             return False

@@ -38,6 +38,7 @@ class _Part(NamedTuple):
     storage_class: StorageClass
     first_sequence: int
     record_count: int
+    received_ms: int
     body: bytes
     gaps: tuple[GapName, ...] = ()
 
@@ -114,7 +115,9 @@ class Spool:
     def _stage(self, storage_class: StorageClass, members: list[Record], gaps: tuple[GapName, ...] = ()) -> None:
         if members:
             body = records.encode(members)
-            self._staged.append(_Part(storage_class, self._next_sequence, len(members), body, gaps))
+            self._staged.append(
+                _Part(storage_class, self._next_sequence, len(members), members[0].received_ms, body, gaps)
+            )
             self._next_sequence += len(members)
 
     def commit(self) -> None:
@@ -126,7 +129,7 @@ class Spool:
         self._stage_gaps()
         while self._staged:
             part = self._staged[0]
-            self._chains[part.storage_class].append(part.first_sequence, part.record_count, part.body)
+            self._chains[part.storage_class].append(part.first_sequence, part.record_count, part.received_ms, part.body)
             self.written_bytes += len(part.body) + files.HEADER_BYTES
             self._leftovers += part.gaps
             del self._staged[0]
