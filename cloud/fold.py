@@ -71,7 +71,7 @@ def _fold_item(twin: Twin, delivery: Delivery, item: Item, outcome: Outcome) -> 
     if isinstance(content, Malformed):
         twin.counters["rejected"] += counted
     elif isinstance(content, Reading):
-        twin.counters["frames"] += counted
+        twin.counters["frames"] += counted and content.capture is None  # the device sent those samples before
         twin.counters["rejected"] += len(content.rejected) if counted else 0
         for sample in content.samples:
             _fold_sample(twin, sample, counted, outcome)

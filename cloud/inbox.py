@@ -96,6 +96,8 @@ def _item(batch: Batch, index: int) -> tuple[Item, Malformed | None]:
     gapless = session is not None and seq is not None
     if session is None or seq is None:
         session = f"@{batch.gateway}/{batch.epoch}"
+        if isinstance(content, Reading) and content.urgent:
+            session += "/urgent"  # their spool numbers rise among themselves, not with the others'
         seq = batch.first_sequence + batch.sequence_offsets[index]
     return Item(session, seq, gapless, received_ms, content), _faults(content)
 

@@ -39,7 +39,7 @@ class Group:
             self.claims.append(Claim(chunk, 1))
 
 
-_Key = tuple[str, str, str]
+_Key = tuple[str, str, str, bool]
 
 
 class Batcher:
@@ -54,7 +54,8 @@ class Batcher:
 
     def add(self, sequence: int, message: Message, chunk: Chunk, now_s: float) -> None:
         """Put a message into its group."""
-        key = (message.kind, message.asset_id, message.channel)
+        # what is urgent lies in another class: its sequences are not in order with the others'
+        key = (message.kind, message.asset_id, message.channel, message.urgent)
         group = self._open.get(key)
         size = len(message.payload)
         if group is not None and group.size_bytes + size > self._limits.bytes_max:

@@ -17,12 +17,17 @@ class Sample(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """A frame whose values were judged: `samples` are good, `rejected` says what was not and why."""
+    """A frame whose values were judged: `samples` are good, `rejected` says what was not and why.
+
+    `capture`, `urgent`: an edge agent made the frame, see `Frame`.
+    """
 
     session: str | None
     seq: int | None
     samples: list[Sample]
     rejected: list[Malformed]
+    capture: str | None = None
+    urgent: bool = False
 
 
 def encode(frame: Frame, json: bool = False) -> bytes:
@@ -66,7 +71,7 @@ def read(frame: Frame, received_ms: int, kind: Kind | None = None) -> Reading | 
                 rejected.append(value)
             else:
                 first[signal.number] = value
-    return Reading(frame.session, frame.seq, samples, rejected)
+    return Reading(frame.session, frame.seq, samples, rejected, frame.capture, frame.urgent)
 
 
 def _place(signal: Signal, column: Any, samples: list[Sample], rejected: list[Malformed]) -> None:

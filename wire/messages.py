@@ -37,6 +37,9 @@ class Frame(Struct, frozen=True, omit_defaults=True):
 
     With `dt` (ms after `ts`), every signal holds a list of as many values, null where it has no sample.
     A device that counts nothing leaves out `session` and `seq`; the agent's spool numbers stand in.
+    A frame without signals says only that its number was used: an edge agent's rules withheld the samples.
+    `capture` names the rule by which an edge agent sends withheld samples after all, in a frame of its own;
+    `urgent` ones travel apart from the asset's other frames.
     """
 
     v: Version
@@ -45,6 +48,8 @@ class Frame(Struct, frozen=True, omit_defaults=True):
     session: SessionId | None = None
     seq: Sequence | None = None
     dt: Annotated[list[Integer], Meta(min_length=1, max_length=limits.SAMPLES_PER_FRAME_MAX)] | None = None
+    capture: Text | None = None
+    urgent: bool = False
 
 
 class ConnectionState(Struct, frozen=True, omit_defaults=True):

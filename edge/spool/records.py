@@ -4,6 +4,7 @@ A block's body (see `files`) is its records, one after the other, little-endian:
 
     message   u8 tag 1 · i64 received ms · u8 kind · u8 channel · u8 length of asset id · u32 length of payload
               · asset id (ASCII) · payload as the device sent it
+    urgent    u8 tag 4 · the rest as of a message: one that outlives the others of its channel
     refused   u8 tag 2 · u32 length · msgpack list of the fields of `Refused`
     gap       u8 tag 3 · u32 length · msgpack list of the fields of `Gap`
 
@@ -34,13 +35,14 @@ class StorageClass(IntEnum):
 
 
 class Message(NamedTuple):
-    """A device's payload, unread."""
+    """A device's payload, unread. `urgent`: signals that are kept as long as events are."""
 
     received_ms: int
     kind: Kind
     asset_id: str
     channel: Channel
     payload: bytes
+    urgent: bool = False
 
 
 class Refused(NamedTuple):
@@ -81,6 +83,7 @@ _OTHER: Final = struct.Struct("<BI")
 _TAG_MESSAGE: Final = 1
 _TAG_REFUSED: Final = 2
 _TAG_GAP: Final = 3
+_TAG_URGENT: Final = 4
 
 _KINDS: Final = (Kind.VEHICLE, Kind.STATION)
 _CHANNELS: Final = (Channel.SIGNALS, Channel.EVENTS, Channel.CONNECTION)
@@ -90,7 +93,7 @@ _CHANNEL_NUMBER: Final = {channel: number for number, channel in enumerate(_CHAN
 
 def storage_class(record: Record) -> StorageClass:
     """Signals are most of the volume and the first to go; all else outlives them."""
-    is_signals = type(record) is Message and record.channel is Channel.SIGNALS
+    is_signals = type(record) is Message and record.channel is Channel.SIGNALS and not record.urgent
     return StorageClass.SIGNALS if is_signals else StorageClass.EVENTS
 
 
@@ -101,7 +104,7 @@ def encode(records: Iterable[Record]) -> bytes:
         if type(record) is Message:
             asset = record.asset_id.encode("ascii")
             head = _MESSAGE.pack(
-                _TAG_MESSAGE,
+                _TAG_URGENT if record.urgent else _TAG_MESSAGE,
                 record.received_ms,
                 _KIND_NUMBER[record.kind],
                 _CHANNEL_NUMBER[record.channel],
@@ -122,7 +125,7 @@ def decode(body: bytes, count: int) -> list[Record] | Malformed:
     offset = 0
     try:
         while offset < len(body):
-            read = _message if body[offset] == _TAG_MESSAGE else _other
+            read = _message if body[offset] in (_TAG_MESSAGE, _TAG_URGENT) else _other
             record, offset = read(body, offset)
             records.append(record)
     except (struct.error, ValueError, TypeError, IndexError) as error:
@@ -133,14 +136,15 @@ def decode(body: bytes, count: int) -> list[Record] | Malformed:
 
 
 def _message(body: bytes, offset: int) -> tuple[Record, int]:
-    _, received_ms, kind, channel, asset_length, payload_length = _MESSAGE.unpack_from(body, offset)
+    tag, received_ms, kind, channel, asset_length, payload_length = _MESSAGE.unpack_from(body, offset)
     asset_start = offset + _MESSAGE.size
     payload_start = asset_start + asset_length
     end = payload_start + payload_length
     if end > len(body):
         raise ValueError("ends early")
     asset_id = body[asset_start:payload_start].decode("ascii")
-    return Message(received_ms, _KINDS[kind], asset_id, _CHANNELS[channel], body[payload_start:end]), end
+    payload = body[payload_start:end]
+    return Message(received_ms, _KINDS[kind], asset_id, _CHANNELS[channel], payload, tag == _TAG_URGENT), end
 
 
 def _other(body: bytes, offset: int) -> tuple[Record, int]:

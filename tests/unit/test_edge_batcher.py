@@ -62,3 +62,10 @@ def test_what_is_held_is_known_and_zero_in_the_end() -> None:
     assert batcher.due_s == 2.05
     batcher.pop(0.0, everything=True)
     assert (batcher.size_bytes, batcher.due_s) == (0, None)
+
+
+def test_urgent_messages_of_an_asset_go_apart_from_its_others() -> None:
+    batcher = Batcher(LIMITS)
+    batcher.add(1, message(1), chunk(), now_s=0.0)
+    batcher.add(0, message(0)._replace(urgent=True), Chunk(StorageClass.EVENTS, [], 0, 1, 1, Position(1, 1)), 0.0)
+    assert [numbers(batcher.pop(1.0)) for _ in range(2)] == [[1], [0]]

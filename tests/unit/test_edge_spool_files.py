@@ -43,6 +43,7 @@ def test_records_are_read_as_they_were_written() -> None:
     written: list[Record] = [
         Message(5, Kind.STATION, "a" * 64, Channel.CONNECTION, b""),
         message(7, Channel.EVENTS, size=70_000),
+        message(8)._replace(urgent=True),
         Refused(9, "t.dlq", "mqtt:häßlich", "", Reason.BAD_TOPIC, "why", 3, b"\0\xff"),
         Gap(11, StorageClass.SIGNALS, 2**53 - 2, 2**53 - 1, 2, Reason.EVICTED, "full"),
     ]
