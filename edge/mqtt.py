@@ -8,9 +8,9 @@ import contextlib
 import os
 import random
 import select
+import ssl
 import threading
 from collections import deque
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -25,6 +25,7 @@ from edge.clock import Clock
 from edge.config import EdgeMqttSettings
 from edge.counts import Counts
 from edge.inbox import Inbox, Received, Token
+from runtime.settings import read_secret
 from wire import topics
 
 _POLL_S: Final = 1.0
@@ -40,6 +41,11 @@ class _Client(paho.Client):
 
     (It refuses U+FEFF in texts, for example, which MQTT allows.) Such a packet is handed on as malformed instead.
     """
+
+    def renew_tls(self, context: ssl.SSLContext) -> None:
+        """For the next connection; paho itself takes a context only once."""
+        self._ssl_context = None
+        self.tls_set_context(context)
 
     def _handle_publish(self) -> MQTTErrorCode:
         try:
@@ -88,12 +94,6 @@ class MqttReceiver:
             protocol=MQTTProtocolVersion.MQTTv5,
             manual_ack=True,
         )
-        if self._settings.tls:
-            client.tls_set(
-                ca_certs=_text(self._settings.ca_file),
-                certfile=_text(self._settings.certificate_file),
-                keyfile=_text(self._settings.key_file),
-            )
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
@@ -165,10 +165,12 @@ class MqttReceiver:
             backoff_ms = min(backoff_ms * 2, self._settings.reconnect_backoff_ms_max)
 
     def _authenticate(self) -> None:
+        """With certificates, keys and passwords as their files are now: a renewed one counts without a restart."""
+        if self._settings.tls:
+            self._client.renew_tls(self._settings.tls_context())
         if self._settings.username is not None:
             file = self._settings.password_file
-            password = file.read_text(encoding="utf-8").strip() if file is not None else None
-            self._client.username_pw_set(self._settings.username, password)
+            self._client.username_pw_set(self._settings.username, read_secret(file) if file is not None else None)
 
     def _serve(self) -> None:
         """Drive the connection until it ends."""
@@ -288,7 +290,3 @@ class MqttReceiver:
             malformed = malformed or "topic is not UTF-8"
         token = Token(self._connection, message.mid if message.qos else 0)
         self.inbox.put(Received(topic, bytes(message.payload), message.retain, self._clock.now_ms(), token, malformed))
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)

@@ -6,17 +6,20 @@ Environment names are `<PREFIX>__SECTION__KEY` in upper case. `MQTT_URL`, `KAFKA
 
 import os
 import re
+import ssl
 import tomllib
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     FilePath,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -24,7 +27,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings as _BaseSettings
 from pydantic_settings import InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from runtime import environment
+from runtime import environment, tls
 
 
 class ConfigError(Exception):
@@ -41,18 +44,77 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+def read_secret(file: Path) -> str:
+    """The password in a file, without the line end behind it. Raises ValueError, which never shows it."""
+    try:
+        secret = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{file} is not UTF-8") from None
+    if not secret:
+        raise ValueError(f"{file} is empty")
+    return secret
+
+
+def _readable_secret(file: Path | None) -> Path | None:
+    if file is not None:
+        read_secret(file)
+    return file
+
+
+SecretFile = Annotated[FilePath | None, AfterValidator(_readable_secret)]
+"""A password by path. It is read when a connection needs it, so that a new one counts without a restart."""
+
+
 class TlsFiles(Section):
-    """Certificates by path; nothing secret is ever a value in the file."""
+    """Certificates by path; nothing secret is ever a value in the file. Each is looked into before the start."""
 
     ca_file: FilePath | None = None
     certificate_file: FilePath | None = None
     key_file: FilePath | None = None
+
+    @field_validator("ca_file")
+    @classmethod
+    def _authorities(cls, file: Path | None) -> Path | None:
+        if file is not None:
+            tls.load_authorities(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), file)
+        return file
+
+    @field_validator("certificate_file")
+    @classmethod
+    def _certificate(cls, file: Path | None) -> Path | None:
+        if file is not None:
+            tls.certificate(file)
+        return file
+
+    @field_validator("key_file")
+    @classmethod
+    def _key(cls, file: Path | None, info: ValidationInfo) -> Path | None:
+        certificate_file = info.data.get("certificate_file")
+        if file is not None and certificate_file is not None:
+            tls.load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), certificate_file, file)
+        return file
 
     @model_validator(mode="after")
     def _pair(self) -> Self:
         if (self.certificate_file is None) != (self.key_file is None):
             raise ValueError("certificate_file and key_file go together")
         return self
+
+    def tls_context(self) -> ssl.SSLContext:
+        """For a new connection, with the files as they are now. Raises tls.TlsError."""
+        return tls.client_context(self.ca_file, self.certificate_file, self.key_file)
+
+    @property
+    def secret_files(self) -> tuple[Path, ...]:
+        """Every file whose content a connection depends on: certificates, keys, passwords."""
+        return tuple(value for name, value in self if name.endswith("_file") and value is not None)
+
+    def _refuse_files_without_tls(self, how: str) -> None:
+        """Files that would not be used: someone believes that this connection is encrypted."""
+        if self.ca_file is not None or self.certificate_file is not None:
+            raise ValueError(f"ca_file, certificate_file and key_file are used with {how} only")
 
 
 class KafkaSettings(TlsFiles):
@@ -62,16 +124,18 @@ class KafkaSettings(TlsFiles):
     security_protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = "plaintext"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     sasl_username: str | None = None
-    sasl_password_file: FilePath | None = None
+    sasl_password_file: SecretFile = None
 
     @model_validator(mode="after")
     def _sasl(self) -> Self:
+        if not self.security_protocol.endswith("ssl"):
+            self._refuse_files_without_tls("security_protocol ssl or sasl_ssl")
         if self.security_protocol.startswith("sasl") and not (self.sasl_username and self.sasl_password_file):
             raise ValueError("security_protocol sasl_* needs sasl_username and sasl_password_file")
         return self
 
     def client(self) -> dict[str, Any]:
-        """librdkafka settings of the connection."""
+        """librdkafka settings of the connection, with the password as it is now. Raises ValueError without one."""
         settings: dict[str, Any] = {
             "bootstrap.servers": self.bootstrap_servers,
             "security.protocol": self.security_protocol,
@@ -79,7 +143,7 @@ class KafkaSettings(TlsFiles):
         if self.security_protocol.startswith("sasl") and self.sasl_password_file is not None:
             settings["sasl.mechanism"] = self.sasl_mechanism
             settings["sasl.username"] = self.sasl_username
-            settings["sasl.password"] = self.sasl_password_file.read_text().strip()
+            settings["sasl.password"] = read_secret(self.sasl_password_file)
         if self.ca_file is not None:
             settings["ssl.ca.location"] = str(self.ca_file)
         if self.certificate_file is not None and self.key_file is not None:
@@ -107,7 +171,7 @@ class MqttSettings(TlsFiles):
 
     url: str = "mqtt://127.0.0.1:1883"
     username: str | None = None
-    password_file: FilePath | None = None
+    password_file: SecretFile = None
     keepalive_s: int = Field(30, ge=1, le=65_535)
 
     @field_validator("url")
@@ -117,6 +181,14 @@ class MqttSettings(TlsFiles):
         if match is None or not 0 < int(match[2] or 1) <= 65_535:
             raise ValueError("expected mqtt://host[:port] or mqtts://host[:port], without user or path")
         return url
+
+    @model_validator(mode="after")
+    def _files_are_used(self) -> Self:
+        if not self.tls:
+            self._refuse_files_without_tls("mqtts://")
+        if self.password_file is not None and self.username is None:
+            raise ValueError("password_file needs username")
+        return self
 
     @property
     def host(self) -> str:

@@ -1,8 +1,9 @@
-"""SIGTERM and SIGINT as an event the loop looks at: nothing is interrupted in the middle."""
+"""Signals, away from the code that they interrupt: SIGTERM and SIGINT as an event, SIGHUP as a call on a thread."""
 
 import queue
 import signal
 import threading
+from collections.abc import Callable
 
 
 def stop_event() -> threading.Event:
@@ -31,3 +32,19 @@ def stop_event() -> threading.Event:
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     return stop
+
+
+def on_hangup(action: Callable[[], None]) -> None:
+    """Call `action` once for every SIGHUP, one after another, on a thread of its own. It must not raise.
+
+    To be called on the main thread, as signal handlers must be.
+    """
+    arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def relay() -> None:
+        while True:
+            arrived.get()
+            action()
+
+    threading.Thread(target=relay, name="hangup-signal", daemon=True).start()
+    signal.signal(signal.SIGHUP, lambda number, _frame: arrived.put(number))

@@ -22,6 +22,7 @@ from confluent_kafka.admin import AdminClient
 from local import ports
 from local.processes import Processes
 from local.servers import apache_kafka, apache_kafka_jars, kafka, mongo, mqtt, named
+from tests.certificates import Authority
 
 _TOPICS_GONE_LIMIT_S = 20.0
 
@@ -137,6 +138,12 @@ def mongo_database(mongodb_uri: str) -> Iterator[str]:
     yield name
     with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
         client.drop_database(name)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A certificate authority; skips without the openssl program."""
+    return Authority(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture

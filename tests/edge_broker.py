@@ -18,6 +18,14 @@ class Connection:
         self._socket.settimeout(10)
         self._stream = connection.makefile("rb")
 
+    @property
+    def common_name(self) -> str:
+        """Of the certificate that the agent showed."""
+        assert isinstance(self._socket, ssl.SSLSocket)
+        shown = self._socket.getpeercert()
+        assert shown is not None
+        return str(dict(names[0] for names in shown["subject"])["commonName"])
+
     def packet(self) -> tuple[int, bytes]:
         """The next packet: its type and what follows its length."""
         header = self._stream.read(1)[0] >> 4

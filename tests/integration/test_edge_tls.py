@@ -1,8 +1,6 @@
 """The MQTT side over TLS with a client certificate."""
 
-import shutil
 import ssl
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,32 +10,17 @@ from edge.config import EdgeMqttSettings
 from edge.counts import Counts
 from edge.inbox import Received
 from edge.mqtt import MqttReceiver
+from tests.certificates import Authority
 from tests.edge_broker import Broker
 from tests.edge_world import wait_until
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def certificates(authority: Authority) -> Path:
     """ca.pem, and server and edge with their keys."""
-    program = shutil.which("openssl")
-    if program is None:
-        pytest.skip("needs the openssl program to make certificates")
-    directory = tmp_path_factory.mktemp("certificates")
-
-    def openssl(*words: str) -> None:
-        subprocess.run([program, *words], cwd=directory, check=True, capture_output=True, timeout=60)
-
-    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    openssl("req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=ca")
     for name in ("server", "edge"):
-        extensions = directory / f"{name}.ext"
-        extensions.write_text("subjectAltName = IP:127.0.0.1\n")
-        openssl("req", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        openssl(
-            "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-            "-out", f"{name}.pem", "-days", "2", "-extfile", extensions.name,
-        )  # fmt: skip
-    return directory
+        authority.issue(name)
+    return authority.directory
 
 
 def server_context(certificates: Path) -> ssl.SSLContext:
@@ -69,6 +52,32 @@ def test_many_messages_in_one_tls_record_are_all_received_and_acknowledged(certi
                 messages += taken
             receiver.acknowledge(messages)
             assert [connection.puback() for _ in range(200)] == list(range(1, 201))
+        finally:
+            receiver.stop()
+
+
+def test_a_certificate_renewed_on_disk_is_used_by_the_next_connection(certificates: Path, authority: Authority) -> None:
+    with Broker(server_context(certificates)) as broker:
+        authority.issue("renewed", common_name="before")
+        settings = EdgeMqttSettings(
+            url=broker.url,
+            ca_file=authority.ca,
+            certificate_file=authority.certificate("renewed"),
+            key_file=authority.key("renewed"),
+            reconnect_backoff_ms_min=10,
+            reconnect_backoff_ms_max=20,
+        )
+        receiver = MqttReceiver(settings, "edge-1", SystemClock(), Counts())
+        receiver.start()
+        try:
+            first = broker.connection()
+            first.accept()
+            assert first.common_name == "before"
+            authority.issue("renewed", common_name="after")
+            first.close()
+            second = broker.connection()
+            second.accept()
+            assert second.common_name == "after"
         finally:
             receiver.stop()
 

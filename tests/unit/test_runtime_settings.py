@@ -1,5 +1,6 @@
 """Settings: which source wins, every fault at once by its key, and no secret in any text."""
 
+import subprocess
 import traceback
 from pathlib import Path
 from typing import ClassVar
@@ -170,14 +171,49 @@ def test_a_file_that_cannot_be_read_says_so(tmp_path, name):
     ("text", "said"),
     [
         ('[kafka]\nsecurity_protocol = "sasl_ssl"\n', "kafka: security_protocol sasl_* needs"),
-        ("[kafka]\ncertificate_file = {here}\n", "kafka: certificate_file and key_file go together"),
         ("[mqtt]\nkey_file = {here}\n", "mqtt: certificate_file and key_file go together"),
         ('[mqtt]\nca_file = "/no/such"\n', "mqtt.ca_file: Path does not point to a file"),
+        ("[mqtt]\nca_file = {here}\n", "mqtt.ca_file: {file} holds no certificates in PEM form"),
+        ("[kafka]\ncertificate_file = {here}\n", "kafka.certificate_file: {file} holds no certificate in PEM form"),
+        ("[mqtt]\npassword_file = {here}\n", "mqtt.password_file: {file} is empty"),
+        ("[kafka]\nsasl_password_file = {here}\n", "kafka.sasl_password_file: {file} is empty"),
     ],
 )
 def test_certificates_and_passwords_are_checked_before_the_start(tmp_path, text, said):
-    here = f'"{write(tmp_path, "")}"'
-    (told,) = faults(tmp_path, text.replace("{here}", here))
+    empty = tmp_path / "empty"
+    empty.touch()
+    (told,) = faults(tmp_path, text.replace("{here}", f'"{empty}"'))
+    assert told.startswith(said.replace("{file}", str(empty)))
+
+
+def test_a_key_must_belong_to_its_certificate(tmp_path, authority):
+    for name in ("edge", "other"):
+        authority.issue(name)
+    pair = f'certificate_file = "{authority.certificate("edge")}"\nkey_file = "{authority.key("other")}"\n'
+    told = faults(tmp_path, f"[mqtt]\nurl = 'mqtts://broker'\n{pair}[kafka]\nsecurity_protocol = 'ssl'\n{pair}")
+    assert [line.partition(":")[0] for line in told] == ["kafka.key_file", "mqtt.key_file"]
+    assert all("does not belong to certificate" in line for line in told)
+
+
+def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked_for_it(tmp_path, authority):
+    authority.issue("edge")
+    locked = tmp_path / "locked.key"
+    command = ["openssl", "pkey", "-in", str(authority.key("edge")), "-aes256", "-passout", "pass:hunter2"]
+    subprocess.run([*command, "-out", str(locked)], check=True, capture_output=True, timeout=60)
+    pair = f'certificate_file = "{authority.certificate("edge")}"\nkey_file = "{locked}"\n'
+    (told,) = faults(tmp_path, f"[mqtt]\nurl = 'mqtts://broker'\n{pair}")
+    assert told == f"mqtt.key_file: {locked} is not a key in PEM form without a passphrase"
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ("[mqtt]\n", "mqtt: ca_file, certificate_file and key_file are used with mqtts:// only"),
+        ("[kafka]\n", "kafka: ca_file, certificate_file and key_file are used with security_protocol ssl"),
+    ],
+)
+def test_certificates_without_encryption_are_a_fault(tmp_path, authority, section, said):
+    (told,) = faults(tmp_path, f'{section}ca_file = "{authority.ca}"\n')
     assert told.startswith(said)
 
 
@@ -257,8 +293,10 @@ def test_another_url_is_refused_in_words(url):
         MqttSettings(url=url)
 
 
-def test_the_kafka_client_gets_what_was_set_and_nothing_else(tmp_path):
-    file = str(write(tmp_path, "secret\n"))
+def test_the_kafka_client_gets_what_was_set_and_nothing_else(tmp_path, authority):
+    authority.issue("edge")
+    password, ca = str(write(tmp_path, "secret\n")), str(authority.ca)
+    certificate, key = str(authority.certificate("edge")), str(authority.key("edge"))
     assert KafkaSettings(bootstrap_servers="a:1").client() == {
         "bootstrap.servers": "a:1",
         "security.protocol": "plaintext",
@@ -268,10 +306,10 @@ def test_the_kafka_client_gets_what_was_set_and_nothing_else(tmp_path):
             "security_protocol": "sasl_ssl",
             "sasl_mechanism": "PLAIN",
             "sasl_username": "u",
-            "sasl_password_file": file,
-            "ca_file": file,
-            "certificate_file": file,
-            "key_file": file,
+            "sasl_password_file": password,
+            "ca_file": ca,
+            "certificate_file": certificate,
+            "key_file": key,
         }
     )
     assert secured.client() == {
@@ -280,9 +318,9 @@ def test_the_kafka_client_gets_what_was_set_and_nothing_else(tmp_path):
         "sasl.mechanism": "PLAIN",
         "sasl.username": "u",
         "sasl.password": "secret",
-        "ssl.ca.location": file,
-        "ssl.certificate.location": file,
-        "ssl.key.location": file,
+        "ssl.ca.location": ca,
+        "ssl.certificate.location": certificate,
+        "ssl.key.location": key,
     }
 
 

@@ -77,6 +77,7 @@ CALLS_ON_IMPORT = {
     "msgspec.json.Decoder", "msgspec.json.Encoder", "msgspec.msgpack.Decoder", "msgspec.msgpack.Encoder",
     # types and their constraints
     "TypeVar", "NewType", "NamedTuple", "Meta", "Field", "SecretStr", "ConfigDict", "SettingsConfigDict",
+    "AfterValidator",
     "dataclass", "dataclasses.dataclass", "field", "dataclasses.field", "msgspec.field",
     # a logger that reads its configuration when it is first used
     "structlog.get_logger",
