@@ -7,7 +7,7 @@ samples and gaps; any split into calls gives the same twin.
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cloud.inbox import Delivery, Item
+from cloud.inbox import Content, Delivery, Item
 from cloud.twin import Twin
 from cloud.window import Seen, Window
 from wire import catalogue
@@ -15,10 +15,12 @@ from wire.catalogue import Value
 from wire.frames import Reading, Sample
 from wire.malformed import Malformed
 from wire.messages import ConnectionState, NotifyEvent, plain
-from wire.topics import Channel, Kind
+from wire.topics import Kind
 
 WINDOWS_MAX: Final = 24
 """Sessions remembered per twin. What claims an older, forgotten session is uncertain."""
+POSITIONS_MAX: Final = 24
+"""Partitions remembered per twin: those of three topics, and of what they were before they grew."""
 
 
 @dataclass(slots=True)
@@ -40,13 +42,17 @@ def fold(twin: Twin, deliveries: list[Delivery]) -> Outcome:
     """Apply deliveries in order. One at or before the twin's position in its partition was applied already."""
     outcome = Outcome()
     for delivery in deliveries:
-        at, seen = delivery.position, twin.positions.get(delivery.topic)
-        if seen is not None and seen[:2] == at[:2] and at.offset <= seen.offset:
+        at = delivery.position
+        place = (delivery.topic, at.partition)
+        seen = twin.positions.get(place)
+        if seen is not None and seen.generation == at.generation and at.offset <= seen.offset:
             outcome.replayed += 1
             continue
         for item in delivery.items:
             _fold_item(twin, delivery, item, outcome)
-        twin.positions[delivery.topic] = at
+        twin.positions[place] = at
+        if seen is None and len(twin.positions) > POSITIONS_MAX:
+            del twin.positions[next(iter(twin.positions))]  # the longest known: an asset rarely moves
     return outcome
 
 
@@ -59,7 +65,10 @@ def _fold_item(twin: Twin, delivery: Delivery, item: Item, outcome: Outcome) -> 
     if isinstance(content, ConnectionState):
         _connect(twin, content, item.received_ms)
         return
-    seen = _judge(twin, delivery.channel, item)
+    if delivery.replay == "values":
+        _amend(twin, content, outcome)
+        return
+    seen = _judge(twin, delivery, item)
     if seen is Seen.DUPLICATE:
         twin.counters["duplicates"] += 1
         outcome.duplicates += 1
@@ -69,7 +78,7 @@ def _fold_item(twin: Twin, delivery: Delivery, item: Item, outcome: Outcome) -> 
     outcome.uncertain += not counted
     twin.counters["uncertain"] += not counted
     if isinstance(content, Malformed):
-        twin.counters["rejected"] += counted
+        twin.counters["rejected"] += counted and delivery.replay is None  # a replay that fails again is no news
     elif isinstance(content, Reading):
         twin.counters["frames"] += counted and content.capture is None  # the device sent those samples before
         twin.counters["rejected"] += len(content.rejected) if counted else 0
@@ -82,18 +91,28 @@ def _fold_item(twin: Twin, delivery: Delivery, item: Item, outcome: Outcome) -> 
             _fold_notification(twin, content, outcome)
 
 
-def _judge(twin: Twin, channel: Channel, item: Item) -> Seen:
-    key = (str(channel), item.session)
+def _amend(twin: Twin, content: Content, outcome: Outcome) -> None:
+    """A frame that was folded but for what was rejected then: only its values are news."""
+    if isinstance(content, Reading):
+        for sample in content.samples:
+            _fold_sample(twin, sample, False, outcome)
+
+
+def _judge(twin: Twin, delivery: Delivery, item: Item) -> Seen:
+    """Dead letters come back in any order, so those with the agent's numbers have a window of their own, exact as a
+    device's; gaps still cannot be known there."""
+    apart = delivery.replay is not None and not item.gapless
+    key = (str(delivery.channel), f"{item.session}+replay" if apart else item.session)
     ts_ms = _time_ms(item)
     window = twin.windows.get(key)
     if window is None:
         if ts_ms <= twin.forgotten_ms:
             return Seen.UNCERTAIN
-        window = twin.windows[key] = Window(item.gapless)
+        window = twin.windows[key] = Window(item.gapless or apart)
         if len(twin.windows) > WINDOWS_MAX:
             _forget_oldest(twin, key)
     seen, gaps = window.accept(item.seq, ts_ms)
-    twin.counters["gaps"] += gaps
+    twin.counters["gaps"] += gaps if item.gapless else 0
     return seen
 
 

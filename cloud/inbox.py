@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 from cloud.twin import Position
-from wire import batches, codec, frames
+from wire import batches, codec, frames, records, topics
 from wire.frames import Reading
 from wire.malformed import Malformed, Reason
-from wire.messages import AnyEvent, Batch, ConnectionState, shaped
+from wire.messages import AnyEvent, Batch, ConnectionState, Replay, shaped
 from wire.records import DeadLetter
 from wire.topics import CHANNEL_OF, Channel, Kind
 
@@ -41,7 +41,7 @@ class Item(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """What one record says about one asset."""
+    """What one record says about one asset. `replay`: from the dead letters, see `Batch`."""
 
     asset_id: str
     kind: Kind
@@ -51,6 +51,7 @@ class Delivery(NamedTuple):
     gateway: str
     items: list[Item]
     record: Record
+    replay: Replay | None = None
 
 
 class Opened(NamedTuple):
@@ -66,7 +67,8 @@ def open_record(record: Record) -> Opened:
     if not isinstance(batch, Malformed):
         batch = _consistent(batch, record)
     if isinstance(batch, Malformed):
-        return Opened(None, [DeadLetter.of(record.value or b"", batch, record.place, record.timestamp_ms)])
+        key = record.key.decode("utf-8", "replace")
+        return Opened(None, [DeadLetter.of(record.value or b"", batch, record.place, record.timestamp_ms, key)])
     dead_letters: list[DeadLetter] = []
     items: list[Item] = []
     for index, payload in enumerate(batch.payloads):
@@ -74,10 +76,11 @@ def open_record(record: Record) -> Opened:
         items.append(item)
         if faults is not None:
             origin = f"{record.place}/{index}"
-            dead_letters.append(DeadLetter.of(payload, faults, origin, item.received_ms, batch.asset_id))
+            letter = DeadLetter.of(payload, faults, origin, item.received_ms, batch.asset_id)
+            dead_letters.append(letter._replace(source=_source(batch, index)))
     position = Position(record.generation, record.partition, record.offset)
     delivery = Delivery(
-        batch.asset_id, batch.kind, record.topic, batch.channel, position, batch.gateway, items, record
+        batch.asset_id, batch.kind, record.topic, batch.channel, position, batch.gateway, items, record, batch.replay
     )  # fmt: skip
     return Opened(delivery, dead_letters)
 
@@ -88,6 +91,11 @@ def _consistent(batch: Batch, record: Record) -> Batch | Malformed:
     if batch.channel != CHANNEL_OF.get(record.topic):
         return Malformed(Reason.WRONG_SHAPE, f"batch of channel {batch.channel} on topic {record.topic}")
     return batch
+
+
+def _source(batch: Batch, index: int) -> str:
+    topic = topics.mqtt_topic(batch.kind, batch.asset_id, batch.channel)
+    return records.source(topic, batch.gateway, batch.epoch, batch.first_sequence + batch.sequence_offsets[index])
 
 
 def _item(batch: Batch, index: int) -> tuple[Item, Malformed | None]:

@@ -13,9 +13,10 @@ from bson.datetime_ms import DatetimeMS
 from pymongo import DeleteOne, UpdateOne
 
 from cloud import facts as fact_reader
-from cloud import link
+from cloud import link, upgrades
 from cloud.facts import Facts, Step
 from cloud.store import Document, Store, replace_if_newer
+from cloud.upgrades import SCHEMA_VERSION
 from wire.malformed import Malformed, Reason
 from wire.messages import Profile, Role, plain
 from wire.records import DeadLetter
@@ -73,6 +74,7 @@ class Linker:
         pending = list(asset_ids)
         while pending:
             twins = self._linked_halves(pending)  # before the facts: see the module's first lines
+            refused += _leave_alone(twins, steps)
             owners = self._owners(list(twins))
             writes = {asset_id: self._write(twin, owners, steps) for asset_id, twin in twins.items()}
             written = self._store.bulk("twins", list(writes.values()))
@@ -88,7 +90,7 @@ class Linker:
 
     def _linked_halves(self, asset_ids: Sequence[str]) -> dict[str, Document]:
         twins = self._store.database["twins"]
-        wanted, half = {"_id": {"$in": list(asset_ids)}}, {"link": 1, "lifecycle": 1}
+        wanted, half = {"_id": {"$in": list(asset_ids)}}, {"link": 1, "lifecycle": 1, "schema_version": 1}
         return {twin["_id"]: twin for twin in self._store.patiently(lambda: list(twins.find(wanted, half)))}
 
     def _owners(self, asset_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -121,6 +123,17 @@ class Linker:
 
 def _pages(asset_ids: Sequence[str]) -> Iterable[Sequence[str]]:
     return (asset_ids[start : start + _PAGE] for start in range(0, len(asset_ids), _PAGE))
+
+
+def _leave_alone(twins: dict[str, Document], steps: dict[str, list[Step]]) -> list[DeadLetter]:
+    """Take out the twins that a newer version of this service wrote, and what was to be done to them."""
+    letters: list[DeadLetter] = []
+    for asset_id in [asset_id for asset_id, twin in twins.items() if twin["schema_version"] > SCHEMA_VERSION]:
+        error = upgrades.newer(twins.pop(asset_id))
+        log.error("twin not linked", asset_id=asset_id, reason=str(error))
+        why = Malformed(Reason.NEWER_SCHEMA, str(error))
+        letters += [fact_reader.dead_letter(step.record, why) for step in steps.pop(asset_id, [])]
+    return letters
 
 
 def _refuse(asset_id: str, steps: dict[str, list[Step]], reason: str, duplicate: bool) -> list[DeadLetter]:

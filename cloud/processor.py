@@ -20,6 +20,7 @@ from cloud.linker import Linker
 from cloud.metrics import Metrics
 from cloud.store import Document, Store
 from cloud.twin import Twin
+from cloud.upgrades import NewerSchemaError
 from wire.malformed import Malformed, Reason
 from wire.records import DeadLetter
 
@@ -137,7 +138,7 @@ class Processor:
     def _revive(self, document: Document, deliveries: list[Delivery]) -> Twin | None:
         try:
             asset = twin.from_document(document)
-        except twin.NewerSchemaError as error:
+        except NewerSchemaError as error:
             self._give_up(deliveries, Malformed(Reason.NEWER_SCHEMA, str(error)))
             return None
         strangers = [delivery for delivery in deliveries if delivery.kind is not asset.kind]

@@ -7,22 +7,18 @@ from typing import Any, Final, NamedTuple
 
 from bson.datetime_ms import DatetimeMS
 
+from cloud import upgrades
+from cloud.upgrades import SCHEMA_VERSION
 from cloud.window import Window
 from wire import catalogue
 from wire.catalogue import Value
 from wire.topics import Kind
-
-SCHEMA_VERSION: Final = 1
 
 _LATITUDE: Final = catalogue.BY_PATH["Vehicle.CurrentLocation.Latitude"].number
 _LONGITUDE: Final = catalogue.BY_PATH["Vehicle.CurrentLocation.Longitude"].number
 _STEPS: Final = {signal.number: tuple(signal.path.split(".")) for signal in catalogue.SIGNALS}
 _RANK: Final = {"watch": 1, "service": 2, "critical": 3}
 COUNTERS: Final = ("frames", "events", "samples", "gaps", "duplicates", "late", "uncertain", "rejected")
-
-
-class NewerSchemaError(Exception):
-    """The document was written by a newer version of this service and must be left alone."""
 
 
 class Position(NamedTuple):
@@ -69,7 +65,8 @@ class Closed(NamedTuple):
 
 @dataclass(slots=True)
 class Twin:
-    """The fold's state of one asset. `signals`: catalogue number → (value, source time in ms)."""
+    """The fold's state of one asset. `signals`: catalogue number → (value, source time in ms). `positions`: by topic
+    and partition, since a topic that grows moves an asset to another one while the old one is still being read."""
 
     asset_id: str
     kind: Kind
@@ -77,7 +74,7 @@ class Twin:
     signals: dict[int, tuple[Value, int]] = field(default_factory=dict)
     connection: Connection = field(default_factory=Connection)
     counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
-    positions: dict[str, Position] = field(default_factory=dict)
+    positions: dict[tuple[str, int], Position] = field(default_factory=dict)
     windows: dict[tuple[str, str], Window] = field(default_factory=dict)
     forgotten_ms: int = 0
     detectors: dict[str, list[float]] = field(default_factory=dict)
@@ -109,7 +106,7 @@ def fold_fields(twin: Twin, revision: int) -> dict[str, Any]:
         "health": _health_fields(twin.findings),
         "counters": twin.counters,
         "fold": {
-            "positions": {topic.replace(".", "_"): list(at) for topic, at in twin.positions.items()},
+            "positions": [[topic, *at] for (topic, _), at in twin.positions.items()],
             "windows": [[channel, session, *window.to_list()] for (channel, session), window in twin.windows.items()],
             "forgotten_ms": twin.forgotten_ms,
             "born_ms": twin.connection.born_ms,
@@ -125,8 +122,7 @@ def fold_fields(twin: Twin, revision: int) -> dict[str, Any]:
 
 def from_document(document: Mapping[str, Any]) -> Twin:
     """The fold's half of a document; raises `NewerSchemaError` when it is not ours to touch."""
-    if document["schema_version"] > SCHEMA_VERSION:
-        raise NewerSchemaError(f"{document['_id']}: schema_version {document['schema_version']} > {SCHEMA_VERSION}")
+    document = upgrades.upgraded(document)
     fold = document.get("fold", {})
     return Twin(
         asset_id=document["_id"],
@@ -135,7 +131,7 @@ def from_document(document: Mapping[str, Any]) -> Twin:
         signals=dict(_leaves(document.get("signals", {}), "")),
         connection=_connection(document.get("connection", {}), fold.get("born_ms", 0)),
         counters=dict.fromkeys(COUNTERS, 0) | dict(document.get("counters", {})),
-        positions={topic.replace("_", "."): Position(*at) for topic, at in fold.get("positions", {}).items()},
+        positions={(topic, at[1]): Position(*at) for topic, *at in fold.get("positions", [])},
         windows={(entry[0], entry[1]): Window.from_list(entry[2:]) for entry in fold.get("windows", [])},
         forgotten_ms=fold.get("forgotten_ms", 0),
         detectors={name: list(state) for name, state in fold.get("detectors", {}).items()},

@@ -5,7 +5,7 @@ Each job touches only what no turn of the loop writes, or writes by a filter tha
 
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -16,6 +16,7 @@ from cloud.config import FoldSettings
 from cloud.linker import Linker
 from cloud.metrics import Metrics
 from cloud.store import StoppedError, Store
+from cloud.upgrades import SCHEMA_VERSION
 
 log: Final = structlog.get_logger()
 
@@ -42,7 +43,8 @@ class Upkeep:
     def mark_silent(self) -> None:
         """An asset not heard of for `silent_after_s` is shown as silent; the fold unmarks it when it speaks."""
         before = DatetimeMS(_now_ms() - self._settings.silent_after_s * 1000)
-        overdue = {"connection.last_seen": {"$lt": before}, "connection.silent": False}
+        overdue: dict[str, Any] = {"connection.last_seen": {"$lt": before}, "connection.silent": False}
+        overdue["schema_version"] = {"$lte": SCHEMA_VERSION}  # a newer document is not ours to touch
         result = self._store.database["twins"].update_many(overdue, {"$set": {"connection.silent": True}})
         if result.modified_count:
             log.info("assets fell silent", count=result.modified_count)

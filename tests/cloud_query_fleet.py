@@ -79,7 +79,7 @@ def twin(asset_id: str, kind: str, **fields: Any) -> Document:
         },
         "health": {"status": "ok", "worst": None, "open": []},
         "counters": {"frames": 12, "events": 1, "samples": 40, "gaps": 0},
-        "fold": {"positions": {"fleet_signals_v1": ["g", 0, 12]}, "windows": []},
+        "fold": {"positions": [["fleet.signals.v1", "g", 0, 12]], "windows": []},
         "link": {"revision": 1},
         **fields,
     }

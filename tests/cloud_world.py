@@ -36,6 +36,7 @@ def record(
     generation: str = "g1",
     first_sequence: int | None = None,
     received_ms: Iterable[int] | None = None,
+    replay: str | None = None,
 ) -> Record:
     """A Kafka record that holds one batch."""
     first = offset * 100 if first_sequence is None else first_sequence
@@ -50,6 +51,7 @@ def record(
         "sequence_offsets": list(range(len(payloads))),
         "received_ms": list(received_ms or [NOW_MS] * len(payloads)),
         "payloads": list(payloads),
+        "replay": replay,
     }
     key = asset_id.encode()
     return Record(TOPIC_OF[channel], generation, partition, offset, key, bytes(msgpack.packb(batch)), NOW_MS)

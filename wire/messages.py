@@ -131,11 +131,16 @@ Payload = Annotated[bytes, Meta(description="msgpack `bin`; base64 where a batch
 _BATCH_LIST = Meta(min_length=1, max_length=limits.BATCH_FRAMES_MAX)
 
 
-class Batch(Struct, frozen=True):
+Replay = Literal["messages", "values"]
+
+
+class Batch(Struct, frozen=True, omit_defaults=True):
     """The value of a record on `fleet.*`: payloads of one asset and channel as the device sent them.
 
     `sequence_offsets` (spool sequence − `first_sequence`), `received_ms` and `payloads` have equal length.
     `epoch` names the agent's spool: (gateway, epoch, spool sequence) never names two different payloads.
+    `replay`: it comes from the dead letters. `messages` were never counted; of `values` all was counted but values
+    that were rejected then.
     """
 
     v: Version
@@ -148,6 +153,7 @@ class Batch(Struct, frozen=True):
     sequence_offsets: Annotated[list[Sequence], _BATCH_LIST]
     received_ms: Annotated[list[ClockMs], _BATCH_LIST]
     payloads: Annotated[list[Payload], _BATCH_LIST]
+    replay: Replay | None = None
 
 
 class Profile(Struct, frozen=True, omit_defaults=True):

@@ -40,11 +40,17 @@ def cloud_event(*, type_: str, id_: str, source: str, subject: str, time_ms: int
     return [(name, value.encode("utf-8", "replace")) for name, value in attributes.items()]
 
 
+def source(mqtt_topic: str, gateway: str, epoch: str, sequence: int) -> str:
+    """The name of one device's message: where it was received, and its place in that gateway's spool."""
+    return f"mqtt:{mqtt_topic}#{gateway}/{epoch}/{sequence}"
+
+
 class DeadLetter(NamedTuple):
     """What could not be used, with its bytes, origin and reason.
 
     `origin` names the place: an MQTT topic, or `topic/partition/offset[/index]` in Kafka. `time_ms` is when
-    the original was received. `size` is the original's bytes; `value` may be cut.
+    the original was received. `size` is the original's bytes; `value` may be cut. `source` is what `source()` makes,
+    where the original is one device's message; `asset_id` of a whole record is its key.
     """
 
     value: bytes
@@ -54,12 +60,13 @@ class DeadLetter(NamedTuple):
     time_ms: int
     asset_id: str = ""
     size: int = 0
+    source: str = ""
 
     @classmethod
     def of(cls, raw: bytes, why: Malformed, origin: str, time_ms: int, asset_id: str = "") -> "DeadLetter":
         """A dead letter for `raw`, cut to the limit."""
         kept = raw[: limits.DEAD_LETTER_BYTES_MAX]
-        return cls(kept, why.reason, why.detail[:500], origin[:500], time_ms, asset_id, len(raw))
+        return cls(kept, why.reason, why.detail[:500], origin[:500], time_ms, asset_id[:500], len(raw))
 
     def headers(self) -> Headers:
         """The record headers; the record value is `value`. The id is the origin: re-sends can be dropped."""
@@ -78,6 +85,8 @@ class DeadLetter(NamedTuple):
             ("dlq_time_ms", str(self.time_ms).encode()),
             ("dlq_size", str(self.size).encode()),
         ]
+        if self.source:
+            described.append(("dlq_source", self.source.encode("utf-8", "replace")))
         return described
 
     @classmethod
@@ -96,6 +105,7 @@ class DeadLetter(NamedTuple):
             time_ms=_number(named.get("dlq_time_ms"), 0),
             asset_id=named.get("ce_subject", ""),
             size=_number(named.get("dlq_size"), len(value or b"")),
+            source=named.get("dlq_source", ""),
         )
 
 

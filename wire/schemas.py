@@ -38,7 +38,8 @@ class RecordHeaders(Struct, kw_only=True, rename={"content_type": "content-type"
 class DeadLetterHeaders(RecordHeaders, kw_only=True):
     """Headers of a record on a `.dlq` topic; its value is the original's bytes, cut to the limit.
 
-    `dlq_origin` is an MQTT topic or `topic/partition/offset[/index]`; `dlq_size` counts the original's bytes.
+    `dlq_origin` is `mqtt:<topic>#<gateway>/<epoch>/<sequence>` or `topic/partition/offset[/index]`; of the latter
+    with an index, `dlq_source` is the former. `dlq_size` counts the original's bytes.
     """
 
     dlq_reason: Reason
@@ -46,6 +47,7 @@ class DeadLetterHeaders(RecordHeaders, kw_only=True):
     dlq_origin: str
     dlq_time_ms: _Digits
     dlq_size: _Digits
+    dlq_source: _Header | msgspec.UnsetType = msgspec.UNSET
 
 
 TYPES: Final[dict[str, Any]] = {

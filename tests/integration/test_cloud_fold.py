@@ -5,10 +5,12 @@ import json
 import secrets
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgpack
 import pytest
+from bson import json_util
 from confluent_kafka import Producer
 from pydantic import SecretStr
 from pymongo import MongoClient
@@ -22,6 +24,7 @@ from cloud.linker import Linker
 from cloud.metrics import Metrics
 from cloud.processor import Processor
 from cloud.store import Store
+from cloud.upgrades import SCHEMA_VERSION
 from cloud.upkeep import Upkeep
 from runtime.settings import MongoSettings
 from tests.cloud_world import NOW_MS, TOPIC_OF, frame, record
@@ -230,10 +233,28 @@ def test_a_document_of_a_newer_version_is_left_alone(world: World) -> None:
     world.fold([record("a", hot(1))])
     world.store.database["twins"].update_one({"_id": "a"}, {"$set": {"schema_version": 99}})
     before = world.twin()
-    world.fold([record("a", hot(1, 1), 1), record("b", hot(1))])
+    known = facts()
+    world.fold([record("a", hot(1, 1), 1), record("b", hot(1)), known["role"], known["step"], known["profile"]])
+    Upkeep(FoldSettings(silent_after_s=1), world.store, Linker(world.store, lambda: 0), Metrics()).mark_silent()
     assert world.twin() == before
     assert world.twin("b")["counters"]["frames"] == 1
-    assert [dict(one.headers)["dlq_reason"] for one in world.drawer.records] == [b"newer_schema"]
+    letters = [(one.topic, dict(one.headers)["dlq_reason"]) for one in world.drawer.records]
+    assert letters == [("fleet.signals.v1.dlq", b"newer_schema"), ("vehicle.lifecycle.v1.dlq", b"newer_schema")]
+
+
+def test_an_older_document_is_upgraded_when_it_is_touched(world: World) -> None:
+    """A document that version 1 wrote, in the database: the next frame brings it to today's layout, with its counts."""
+    document = json_util.loads((Path(__file__).parents[1] / "documents" / "twin_v1.json").read_text())
+    world.store.database["twins"].insert_one(document)
+    seen = record("car-7", [frame(NOW_MS, {SPEED: 1}, "boot1", 0)], 18, partition=3, generation="x2Yz")
+    fresh = record("car-7", [frame(NOW_MS + 500_000, {SPEED: 80}, "boot1", 8)], 19, partition=3, generation="x2Yz")
+    world.fold([seen, fresh])
+    twin = world.twin("car-7")
+    assert twin["schema_version"] == SCHEMA_VERSION
+    assert ["fleet.signals.v1", "x2Yz", 3, 19] in twin["fold"]["positions"]
+    assert twin["counters"] == {**document["counters"], "frames": 8, "samples": 26}
+    (held,), (shown,) = document["health"]["open"], twin["health"]["open"]
+    assert shown["anomaly_id"] == held["anomaly_id"]
 
 
 def test_one_refused_document_does_not_hold_up_the_others(world: World) -> None:

@@ -1,0 +1,47 @@
+"""Documents of older versions of this service, brought to the layout of this one when they are touched. Pure.
+
+A step changes only the fold's half of a twin (see ARCHITECTURE, twin document): the fold writes it back whole, in
+the same compare-and-set as what it folded, so an upgrade is never half done. A document of a newer version is left
+alone: what an older worker would drop from it is not known.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+Document = Mapping[str, Any]
+
+SCHEMA_VERSION: Final = 2
+
+
+class NewerSchemaError(Exception):
+    """The document was written by a newer version of this service and must be left alone."""
+
+
+def _list_positions(document: Document) -> Document:
+    """1 → 2: positions were a map from the topic's name, dots replaced, to one place in one partition."""
+    fold = document.get("fold", {})
+    listed = [[topic.replace("_", "."), *at] for topic, at in fold.get("positions", {}).items()]
+    return {**document, "fold": {**fold, "positions": listed}} if fold else document
+
+
+STEPS: Final[Mapping[int, Callable[[Document], Document]]] = MappingProxyType({1: _list_positions})
+"""Version → what makes a document of the next version of it."""
+
+
+def upgraded(document: Document) -> Document:
+    """The document in today's layout; raises `NewerSchemaError` when it is not ours to touch."""
+    version = document["schema_version"]
+    if version > SCHEMA_VERSION:
+        raise newer(document)
+    for step in range(version, SCHEMA_VERSION):
+        document = STEPS[step](document)
+    return document
+
+
+def newer(document: Document) -> NewerSchemaError:
+    """What to tell people about a document of a newer version."""
+    return NewerSchemaError(
+        f"{document['_id']} has schema_version {document['schema_version']}, this service knows {SCHEMA_VERSION}: "
+        "update it, then `fleetfold-cloud dlq replay --reason newer_schema`"
+    )
