@@ -15,6 +15,7 @@ Kafka being away stops at step 7: the spool grows, devices notice nothing.
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
@@ -79,6 +80,9 @@ class Agent:
         self._checkpoint_due = False
         self._lost_logged = 0
         self._wait_s = _WAIT_S_MIN
+        self._posted: deque[Callable[[], None]] = deque()
+        self.last_turn_s = clock.monotonic_s()
+        """When the loop last came round, on the monotonic clock: whoever watches sees that it turns."""
 
     @property
     def disk_fault(self) -> str | None:
@@ -89,6 +93,10 @@ class Agent:
         """Make the next turn write a checkpoint; callable from any thread."""
         self._checkpoint_due = True
 
+    def post(self, action: Callable[[], None]) -> None:
+        """Let the loop do something between two rounds; callable from any thread. `action` must not raise."""
+        self._posted.append(action)
+
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set, then part in order; what Kafka does not have by then stays in the spool."""
         while not stop.is_set():
@@ -97,6 +105,7 @@ class Agent:
 
     def turn(self) -> None:
         """One round. It waits only in step 1, and the longer the less there is to do."""
+        self._begin_turn()
         received = self._receive()  # step 1
         if self._make_durable():  # step 2, step 3
             self._receiver.acknowledge(self._unacknowledged)  # step 4
@@ -108,6 +117,11 @@ class Agent:
             self._checkpoint_due = False
             self._checkpoint()  # step 8, step 9
         self._pace(received + produced + settled)
+
+    def _begin_turn(self) -> None:
+        self.last_turn_s = self._clock.monotonic_s()
+        while self._posted:
+            self._posted.popleft()()
 
     def _receive(self) -> int:
         if self._spool.is_staged:  # the disk has not taken the last ones: the broker waits
@@ -184,6 +198,7 @@ class Agent:
         self.turn()
         self._receiver.stop()
         while self._spool.undelivered and self._clock.monotonic_s() < deadline_s:
+            self._begin_turn()
             self._make_durable()
             self._on_disk("read", self._sender.read)
             done = self._sender.produce(everything=True) + self._sender.settle()

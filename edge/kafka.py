@@ -1,7 +1,7 @@
 """The Kafka client: takes parcels, reports what became of them. Used by one thread."""
 
 import logging
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -23,6 +23,7 @@ _REFUSED: Final = frozenset(
         "POLICY_VIOLATION",
     }
 )
+_HAND_OVER_S_MAX: Final = 10.0
 _CLIENT_BROKEN: Final = frozenset(
     {
         "_FATAL",
@@ -63,6 +64,14 @@ class _Delivery:
         self._reports.append(Report(self._parcel, judge(error) if error is not None else None))
 
 
+class _Successor(NamedTuple):
+    """A producer that takes over once the present one has settled what it has, or at `due_s`."""
+
+    settings: EdgeKafkaSettings
+    producer: Producer
+    due_s: float
+
+
 class KafkaSink:
     """An idempotent producer that can be made anew. Raises KafkaException when its settings cannot be used."""
 
@@ -77,25 +86,26 @@ class KafkaSink:
         self._fatal = False
         self._in_flight = 0
         self._last_sign_s = clock.monotonic_s()
-        self._producer = self._new_producer()
+        self._producer = self._new_producer(settings)
+        self._successor: _Successor | None = None
 
-    def _new_producer(self) -> Producer:
-        settings: dict[str, Any] = {
+    def _new_producer(self, settings: EdgeKafkaSettings) -> Producer:
+        options: dict[str, Any] = {
             **shared.PRODUCER,
-            **self._settings.client(),
+            **settings.client(),
             "client.id": self._client_id,
-            "linger.ms": self._settings.linger_ms,
-            "queue.buffering.max.messages": self._settings.queue_batches_max,
-            "queue.buffering.max.kbytes": max(1, self._settings.queue_bytes_max // 1024),
-            "batch.size": self._settings.request_bytes_max,
-            "message.max.bytes": self._settings.request_bytes_max,
-            "reconnect.backoff.max.ms": self._settings.reconnect_backoff_ms_max,
+            "linger.ms": settings.linger_ms,
+            "queue.buffering.max.messages": settings.queue_batches_max,
+            "queue.buffering.max.kbytes": max(1, settings.queue_bytes_max // 1024),
+            "batch.size": settings.request_bytes_max,
+            "message.max.bytes": settings.request_bytes_max,
+            "reconnect.backoff.max.ms": settings.reconnect_backoff_ms_max,
             "allow.auto.create.topics": False,
             "socket.keepalive.enable": True,
             "log_level": 2,  # what matters comes to error_cb as well; the rest would repeat at each attempt
             "error_cb": self._on_error,
         }
-        return Producer(settings, logger=logging.getLogger("edge.kafka"))
+        return Producer(options, logger=logging.getLogger("edge.kafka"))
 
     def _on_error(self, error: KafkaError) -> None:
         """Errors of the connection or the client as a whole; while they last they come again and again."""
@@ -107,7 +117,9 @@ class KafkaSink:
             self._log.warning("kafka_error", error=error.str(), code=error.name(), fatal=error.fatal())
 
     def send(self, parcel: Parcel) -> bool:
-        """Queue a parcel; False while the queue is full. An error comes as a report."""
+        """Queue a parcel; False while the queue is full or a successor waits. An error comes as a report."""
+        if self._successor is not None:
+            return False
         try:
             self._producer.produce(
                 parcel.topic,
@@ -128,6 +140,7 @@ class KafkaSink:
     def reports(self) -> list[Report]:
         """What became of parcels since the last call."""
         self._producer.poll(0)
+        self._hand_over()
         if not self._reports:
             return []
         self._last_sign_s = self._clock.monotonic_s()
@@ -145,14 +158,44 @@ class KafkaSink:
         Against a broker that has forgotten its producers, librdkafka 2.16 can retry for ever without a word.
         """
         silent_s = self._clock.monotonic_s() - self._last_sign_s
-        return self._fatal or (self._in_flight > 0 and silent_s > self._settings.stall_timeout_ms / 1000)
+        is_stalled = self._in_flight > 0 and silent_s > self._settings.stall_timeout_ms / 1000
+        return self._fatal or is_stalled or self._is_overdue()
 
     def rebuild(self) -> None:
         """A new producer. Nothing is reported any more of what the old one had: it has to be sent again."""
         self._drop()
+        if self._successor is not None:
+            self._hand_over()
+            return
         self._fatal = False
         self._last_sign_s = self._clock.monotonic_s()
-        self._producer = self._new_producer()
+        try:
+            self._producer = self._new_producer(self._settings)
+        except (KafkaException, ValueError) as error:  # a certificate or password that is just being replaced
+            self._fatal = True  # tried again
+            self._log.error("kafka_client_impossible", error=str(error))
+
+    def renew(self, settings: EdgeKafkaSettings) -> None:
+        """Use other settings, or their files as they are now, once what is in flight has settled.
+
+        Raises KafkaException or ValueError when they cannot be used: then everything stays as it is.
+        """
+        due_s = self._clock.monotonic_s() + _HAND_OVER_S_MAX
+        self._successor = _Successor(settings, self._new_producer(settings), due_s)
+
+    def _is_overdue(self) -> bool:
+        """Whether what is in flight takes too long: a client whose password is refused never settles anything."""
+        return self._successor is not None and self._clock.monotonic_s() > self._successor.due_s
+
+    def _hand_over(self) -> None:
+        """Let the successor take over, but not while something is in flight, which would be sent twice."""
+        if self._successor is None or self._in_flight > 0:
+            return
+        self._settings, self._producer, _ = self._successor
+        self._successor = None
+        self._fatal = False
+        self._last_sign_s = self._clock.monotonic_s()
+        self._log.info("kafka_client_renewed")
 
     def close(self) -> None:
         """Give up what is still queued or in flight."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from edge import parcels
 from edge.config import EdgeKafkaSettings
@@ -13,6 +13,7 @@ from edge.letters import Source
 from edge.parcels import Claim, Parcel, Verdict
 from edge.spool.reader import Chunk, Position
 from edge.spool.records import StorageClass
+from tests.certificates import Authority
 from tests.edge_disk import ManualClock, message
 
 
@@ -82,3 +83,40 @@ def test_what_an_error_means(code: int, verdict: Verdict) -> None:
 
 def test_a_fatal_error_breaks_the_client_whatever_its_code() -> None:
     assert judge(KafkaError(KafkaError.INVALID_RECORD, "x", True)).verdict is Verdict.CLIENT_BROKEN
+
+
+def renewed(sink: KafkaSink, free_port: int) -> None:
+    sink.renew(EdgeKafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port}", queue_batches_max=1))
+
+
+def test_other_settings_count_at_once_when_nothing_is_in_flight(sink: KafkaSink, free_port: int) -> None:
+    renewed(sink, free_port)
+    sink.reports()
+    assert [sink.send(parcel(number)) for number in range(2)] == [True, False]
+
+
+def test_other_settings_wait_for_what_is_in_flight_but_not_for_ever(
+    sink: KafkaSink, free_port: int, clock: ManualClock
+) -> None:
+    assert sink.send(parcel(0))
+    renewed(sink, free_port)
+    sink.reports()
+    assert not sink.send(parcel(1)), "the next parcel is for the new client"
+    assert not sink.is_broken
+    clock.advance_ms(11_000)
+    assert sink.is_broken
+    sink.rebuild()
+    assert not sink.is_broken
+    assert [sink.send(parcel(number)) for number in range(2)] == [True, False]
+
+
+def test_settings_that_cannot_be_used_change_nothing(sink: KafkaSink, authority: Authority, free_port: int) -> None:
+    settings = EdgeKafkaSettings(
+        bootstrap_servers=f"127.0.0.1:{free_port}", security_protocol="ssl", ca_file=authority.ca
+    )
+    whole = authority.ca.read_bytes()
+    authority.ca.write_bytes(b"half of it")
+    with pytest.raises(KafkaException):
+        sink.renew(settings)
+    authority.ca.write_bytes(whole)
+    assert [sink.send(parcel(number)) for number in range(4)] == [True, True, True, False]
