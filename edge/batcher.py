@@ -1,6 +1,6 @@
-"""Groups messages into batches of one asset and channel. Pure: time comes in as an argument.
+"""Groups messages into batches of one asset, channel and stream of the spool. Pure: time comes in as an argument.
 
-Order per asset and channel is that of `add`. Memory is bounded by the caller, who stops adding at `size_bytes`.
+Order per asset, channel and stream is that of `add`. Memory is bounded by the caller, who stops adding at `size_bytes`.
 """
 
 from collections import deque
@@ -39,7 +39,7 @@ class Group:
             self.claims.append(Claim(chunk, 1))
 
 
-_Key = tuple[str, str, str, bool]
+_Key = tuple[str, str, str, bool, int]
 
 
 class Batcher:
@@ -55,7 +55,7 @@ class Batcher:
     def add(self, sequence: int, message: Message, chunk: Chunk, now_s: float) -> None:
         """Put a message into its group."""
         # what is urgent lies in another class: its sequences are not in order with the others'
-        key = (message.kind, message.asset_id, message.channel, message.urgent)
+        key = (message.kind, message.asset_id, message.channel, message.urgent, chunk.stream)
         group = self._open.get(key)
         size = len(message.payload)
         if group is not None and group.size_bytes + size > self._limits.bytes_max:

@@ -111,8 +111,10 @@ def _print_table(found: dict[str, Any]) -> None:
     console = Console()
     console.print(f"epoch {found['epoch']}, {found['records']} records, {found['bytes']} bytes")
     console.print(table)
-    for storage_class, position in (found["checkpoint"] or {}).items():
-        console.print(f"checkpoint {storage_class}: sequence {position['sequence']}, ordinal {position['ordinal']}")
+    for storage_class, spans in (found["checkpoint"] or {}).items():
+        for span in spans:
+            end = "" if span["limit_sequence"] is None else f", up to sequence {span['limit_sequence']}"
+            console.print(f"to deliver {storage_class}: from sequence {span['sequence']}{end}")
     for lost in found["lost"]:
         sequences = f"{lost['first_sequence']}-{lost['last_sequence']}"
         console.print(f"lost {lost['storage_class']}: {sequences} {lost['reason']}")

@@ -6,6 +6,7 @@ from typing import Any
 from edge.spool import checkpoint, files, recovery
 from edge.spool.disk import Disk
 from edge.spool.files import GapName, SegmentName
+from edge.spool.lanes import Span
 from edge.spool.scanner import Scanner
 
 _BUFFER_BYTES = 1_048_576
@@ -16,7 +17,7 @@ def inspect(disk: Disk) -> dict[str, Any]:
     listed = disk.list()
     names = sorted(name for name in map(SegmentName.parse, listed) if name is not None)
     epoch = recovery.epoch_of(disk, names)
-    positions = checkpoint.read(disk, epoch) if epoch is not None else None
+    spans = checkpoint.read(disk, epoch) if epoch is not None else None
     segments = [_segment(disk, name, epoch) for name in names]
     return {
         "epoch": epoch.hex() if epoch is not None else None,
@@ -24,7 +25,16 @@ def inspect(disk: Disk) -> dict[str, Any]:
         "records": sum(segment["records"] for segment in segments),
         "segments": segments,
         "lost": [name._asdict() | {"storage_class": name.storage_class.label} for name in _gaps(listed)],
-        "checkpoint": positions and {each.label: position._asdict() for each, position in positions.items()},
+        "checkpoint": spans and {each.label: [_span(span) for span in members] for each, members in spans.items()},
+    }
+
+
+def _span(span: Span) -> dict[str, int | None]:
+    limit = span.limit
+    return {
+        **span.position._asdict(),
+        "limit_sequence": limit and limit.sequence,
+        "limit_ordinal": limit and limit.ordinal,
     }
 
 

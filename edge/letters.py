@@ -16,6 +16,10 @@ class Source(NamedTuple):
     gateway: str
     epoch: str
 
+    def epoch_of(self, stream: int) -> str:
+        """What batches carry as their epoch: sequences of an asset and channel rise within it."""
+        return f"{self.epoch}.{stream}" if stream else self.epoch
+
     def at(self, sequence: int) -> str:
         """The name of a record."""
         return f"{self.gateway}/{self.epoch}/{sequence}"

@@ -81,7 +81,7 @@ def of_batch(members: list[tuple[int, Message]], claims: list[Claim], source: So
         asset_id=first.asset_id,
         channel=first.channel,
         gateway=source.gateway,
-        epoch=source.epoch,
+        epoch=source.epoch_of(claims[0].chunk.stream),
         first_sequence=first_sequence,
         sequence_offsets=[sequence - first_sequence for sequence, _ in members],
         received_ms=[message.received_ms for _, message in members],

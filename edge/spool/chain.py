@@ -2,10 +2,18 @@
 
 import contextlib
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from edge.spool import files
 from edge.spool.disk import Disk, File
 from edge.spool.records import StorageClass
+
+
+class Position(NamedTuple):
+    """A place in a chain: of the next record, its sequence (or any between it and the one before) and ordinal."""
+
+    sequence: int
+    ordinal: int
 
 
 @dataclass(slots=True)
@@ -35,6 +43,24 @@ class Chain:
         self._file: File | None = None
         """Of the last segment, while it is the one being written."""
 
+    @property
+    def end(self) -> Position:
+        """Behind the last durable record."""
+        return Position(self.end_sequence, self.end_ordinal)
+
+    def start_sequence(self, position: Position) -> int:
+        """The sequence of the record at `position` if a segment begins there, else that of the position."""
+        for segment in self.segments:
+            if segment.name.first_ordinal >= position.ordinal:
+                is_there = segment.name.first_ordinal == position.ordinal
+                return segment.name.first_sequence if is_there else position.sequence
+        return position.sequence
+
+    def begin_stream(self) -> None:
+        """What is appended from now on begins a segment and counts as of the next stream."""
+        self.close()
+        self.stream += 1
+
     def end_ordinal_of(self, index: int) -> int:
         """One behind the last record of a segment."""
         following = index + 1
@@ -50,10 +76,10 @@ class Chain:
         self.segments[:0] = segments
         self.size_bytes += sum(segment.size_bytes for segment in segments)
 
-    def forget_oldest(self) -> None:
-        """The oldest segment is no longer on disk. It is never the one being written."""
-        assert len(self.segments) > 1
-        self.size_bytes -= self.segments.pop(0).size_bytes
+    def forget(self, index: int) -> None:
+        """A segment is no longer on disk. It is never the one being written."""
+        assert index < len(self.segments) - 1
+        self.size_bytes -= self.segments.pop(index).size_bytes
 
     def append(self, first_sequence: int, count: int, received_ms: int, body: bytes) -> None:
         """Append one block; it is durable on return."""

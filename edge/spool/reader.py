@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from edge.spool import records
-from edge.spool.chain import Chain, Segment
+from edge.spool.chain import Chain, Position, Segment
 from edge.spool.disk import Disk
 from edge.spool.records import Record, StorageClass
 from edge.spool.scanner import Block, Scanner
@@ -13,13 +13,6 @@ from wire.malformed import Malformed
 
 _READ_ATTEMPTS_MAX: Final = 5
 """A disk that cannot read a page so often in a row has lost it."""
-
-
-class Position(NamedTuple):
-    """A place in a chain: of the next record, its sequence (or any between it and the one before) and ordinal."""
-
-    sequence: int
-    ordinal: int
 
 
 class Lost(NamedTuple):
@@ -33,7 +26,10 @@ class Lost(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Chunk:
-    """Records that were read together. `entries` (sequence, record) are the consumer's to clear when it took them."""
+    """Records that were read together, of one stream.
+
+    `entries` (sequence, record) are the consumer's to clear when it took them.
+    """
 
     storage_class: StorageClass
     entries: list[tuple[int, Record]]
@@ -43,21 +39,34 @@ class Chunk:
     remaining: int
     """Not confirmed yet."""
     end: Position
-    counted: bool = True
-    """False once the chunk was taken out of the account: it was evicted or will be read again."""
+    stream: int = 0
+    reader: "Reader | None" = None
+    """Which keeps account of it; None once it was taken out: it was evicted or will be read again."""
+
+    def confirm(self, count: int) -> None:
+        """`count` more of its records are in Kafka."""
+        assert 0 <= count <= self.remaining, "confirmed twice"
+        self.remaining -= count
+        if self.reader is not None:
+            self.reader.confirmed(count)
 
 
 class Reader:
-    """A cursor over a chain. Nothing before `position` is needed any more."""
+    """A cursor over a chain up to `limit`, if there is one. Nothing before `position` is needed any more."""
 
-    def __init__(self, disk: Disk, chain: Chain, position: Position, buffer_bytes: int) -> None:
+    def __init__(
+        self, disk: Disk, chain: Chain, position: Position, buffer_bytes: int, limit: Position | None = None
+    ) -> None:
         self.position = position
+        self.limit = limit
+        """Where another reader begins: always where a segment does."""
         self.lost: list[Lost] = []
         """Found missing while reading; the owner takes them from here."""
         self._disk = disk
         self._chain = chain
         self._buffer_bytes = buffer_bytes
         self._next = position
+        self._stream = 0
         self._outstanding: deque[Chunk] = deque()
         self._confirmed_ahead = 0
         self._segment: Segment | None = None
@@ -67,7 +76,21 @@ class Reader:
     @property
     def undelivered(self) -> int:
         """Durable records that are not confirmed."""
-        return max(0, self._chain.end_ordinal - self.position.ordinal - self._confirmed_ahead)
+        return max(0, self.end.ordinal - self.position.ordinal - self._confirmed_ahead)
+
+    @property
+    def end(self) -> Position:
+        """Behind the last record."""
+        return self._chain.end if self.limit is None else self.limit
+
+    def upto(self, position: Position) -> Position:
+        """`position`, or the limit if that comes first."""
+        return position if self.limit is None else min(position, self.limit)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all up to the limit is confirmed."""
+        return self.limit is not None and self.position.ordinal >= self.limit.ordinal
 
     @property
     def oldest_received_ms(self) -> int | None:
@@ -109,7 +132,16 @@ class Reader:
             self._notice_lost_end()
             return None
         count = len(entries)
-        chunk = Chunk(self._chain.storage_class, entries, entries[0][1].received_ms, count, count, self._next)
+        chunk = Chunk(
+            self._chain.storage_class,
+            entries,
+            entries[0][1].received_ms,
+            count,
+            count,
+            self._next,
+            self._stream,
+            self,
+        )
         self._outstanding.append(chunk)
         return chunk
 
@@ -130,11 +162,13 @@ class Reader:
             self._advance()
 
     def _first_segment(self) -> Segment | None:
-        segments = self._chain.segments
-        for index, segment in enumerate(segments):
+        for index, segment in enumerate(self._chain.segments):
             if self._chain.end_ordinal_of(index) > self._next.ordinal:
-                return segment
-        return segments[-1] if segments else None
+                return segment if self._is_ours(segment) else None
+        return None
+
+    def _is_ours(self, segment: Segment) -> bool:
+        return self.limit is None or segment.name.first_ordinal < self.limit.ordinal
 
     def _advance(self) -> bool:
         """Go to the next segment; False at the end of the chain."""
@@ -142,9 +176,10 @@ class Reader:
             return False
         name = self._segment.name
         following = next((segment for segment in self._chain.segments if segment.name > name), None)
-        if following is not None:
-            self._go_to(following)
-        return following is not None
+        if following is None or not self._is_ours(following):
+            return False
+        self._go_to(following)
+        return True
 
     def _go_to(self, segment: Segment | None) -> None:
         if self._scanner is not None:
@@ -162,10 +197,11 @@ class Reader:
             return []
         self._notice_lost(header.first_sequence, header.first_ordinal)
         self._next = Position(header.end_sequence, header.end_ordinal)
+        self._stream = header.stream  # the same for all blocks of a segment, and a chunk is of one segment
         return list(enumerate(decoded, header.first_sequence))
 
     def _notice_lost_end(self) -> None:
-        self._notice_lost(self._chain.end_sequence, self._chain.end_ordinal)
+        self._notice_lost(*self.end)
         self._settle()
 
     def _notice_lost(self, sequence: int, ordinal: int) -> None:
@@ -174,13 +210,10 @@ class Reader:
             self.lost.append(Lost(self._chain.storage_class, self._next.sequence, sequence - 1, count))
             self._next = Position(sequence, ordinal)
 
-    def confirm(self, chunk: Chunk, count: int) -> None:
-        """`count` more records of a chunk are in Kafka."""
-        assert 0 <= count <= chunk.remaining, "confirmed twice"
-        chunk.remaining -= count
-        if chunk.counted:
-            self._confirmed_ahead += count
-            self._settle()
+    def confirmed(self, count: int) -> None:
+        """`count` records more of a chunk in the account are in Kafka."""
+        self._confirmed_ahead += count
+        self._settle()
 
     def _settle(self) -> None:
         while self._outstanding and self._outstanding[0].remaining == 0:
@@ -216,7 +249,7 @@ class Reader:
         """Take the oldest chunks out of the account."""
         for _ in range(count):
             chunk = self._outstanding.popleft()
-            chunk.counted = False
+            chunk.reader = None
             self._confirmed_ahead -= chunk.count - chunk.remaining
 
     def close(self) -> None:

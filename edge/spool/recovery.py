@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from edge.spool import checkpoint, files
-from edge.spool.chain import Chain, Segment
+from edge.spool.chain import Chain, Position, Segment
 from edge.spool.disk import Disk
 from edge.spool.files import GapName, SegmentName
-from edge.spool.reader import Position
+from edge.spool.lanes import Span
 from edge.spool.records import StorageClass
 from edge.spool.scanner import Scanner
 from wire.malformed import Reason
@@ -26,7 +26,7 @@ class Recovered:
 
     epoch: bytes
     chains: dict[StorageClass, Chain]
-    positions: dict[StorageClass, Position] = field(default_factory=dict)
+    spans: dict[StorageClass, list[Span]] = field(default_factory=dict)
     next_sequence: int = 0
     lost: list[GapName] = field(default_factory=list)
     cut_bytes: int = 0
@@ -123,15 +123,24 @@ def _drop_unreadable(disk: Disk, state: Recovered, name: SegmentName, scanner: S
 def _apply_checkpoint(disk: Disk, state: Recovered) -> None:
     stored = checkpoint.read(disk, state.epoch) or {}
     for storage_class, chain in state.chains.items():
-        start = Position(0, 0)
-        if chain.segments:
-            start = Position(chain.segments[0].name.first_sequence, chain.segments[0].name.first_ordinal)
-        position = stored.get(storage_class, start)
-        if any(lost.reason is Reason.EVICTED and lost.last_sequence + 1 == start.sequence for lost in state.lost):
-            position = max(position, start)  # what lies between is named by the eviction
-        chain.end_ordinal = max(chain.end_ordinal, position.ordinal)
-        chain.end_sequence = max(chain.end_sequence, position.sequence)
-        state.positions[storage_class] = position
+        starts = [Position(segment.name.first_sequence, segment.name.first_ordinal) for segment in chain.segments]
+        spans = stored.get(storage_class, [Span(starts[0] if starts else Position(0, 0))])
+        for lost in state.lost:
+            if lost.storage_class is storage_class and lost.reason is Reason.EVICTED:
+                spans = _behind(spans, lost.last_sequence + 1, starts)
+        last = spans[-1].position
+        chain.end_ordinal = max(chain.end_ordinal, last.ordinal)
+        chain.end_sequence = max(chain.end_sequence, last.sequence)
+        if len(spans) > 1:  # the newest stream may not have a block yet
+            chain.stream = min(chain.stream + 1, files.STREAM_MAX)
+        state.spans[storage_class] = spans
+
+
+def _behind(spans: list[Span], sequence: int, starts: list[Position]) -> list[Span]:
+    """Spans from where an eviction ended: what lies before it is named by it."""
+    left = [span for span in spans if span.limit is None or span.limit.sequence > sequence]
+    start = next((start for start in starts if start.sequence == sequence), left[0].position)
+    return [span._replace(position=max(span.position, start)) if span is left[0] else span for span in left]
 
 
 def _number_on(state: Recovered) -> None:

@@ -12,9 +12,11 @@ from typing import Final, NamedTuple, Self
 
 from edge.clock import Clock
 from edge.spool import checkpoint, files, records, recovery
+from edge.spool.chain import Position
 from edge.spool.disk import Disk
 from edge.spool.files import GapName
-from edge.spool.reader import Chunk, Position, Reader
+from edge.spool.lanes import Lanes
+from edge.spool.reader import Chunk
 from edge.spool.records import Gap, Record, StorageClass
 from wire.malformed import Reason
 
@@ -58,14 +60,14 @@ class Spool:
         self._limits = limits
         self._clock = clock
         self._chains = state.chains
-        self._readers = {
-            each: Reader(disk, chain, state.positions[each], limits.read_bytes) for each, chain in state.chains.items()
+        self._lanes = {
+            each: Lanes(disk, chain, state.spans[each], limits.read_bytes) for each, chain in state.chains.items()
         }
         self._next_sequence = state.next_sequence
         self._staged: list[_Part] = []
         self._owed: list[GapName] = []
         self._leftovers: list[GapName] = []
-        self._checkpointed = dict(state.positions)
+        self._checkpointed = dict(state.spans)
         for lost in state.lost:
             self._owe(lost)
 
@@ -87,11 +89,11 @@ class Spool:
 
     def undelivered_of(self, storage_class: StorageClass) -> int:
         """Durable records of a class that are not confirmed."""
-        return self._readers[storage_class].undelivered
+        return self._lanes[storage_class].undelivered
 
     def oldest_received_ms(self, storage_class: StorageClass) -> int | None:
         """When the oldest unconfirmed record of a class was received; None when there is none, or it is unread."""
-        return self._readers[storage_class].oldest_received_ms
+        return self._lanes[storage_class].oldest_received_ms
 
     @property
     def is_staged(self) -> bool:
@@ -149,20 +151,18 @@ class Spool:
 
     def _evict(self, storage_class: StorageClass) -> None:
         """Give up the oldest segment of a class. The rename is the moment that its records count as lost."""
-        chain, reader = self._chains[storage_class], self._readers[storage_class]
+        chain, lanes = self._chains[storage_class], self._lanes[storage_class]
         oldest, following = chain.segments[0], chain.segments[1]
-        boundary = Position(following.name.first_sequence, following.name.first_ordinal)
-        first_sequence = max(oldest.name.first_sequence, reader.position.sequence)
-        count = reader.unconfirmed_before(boundary)
-        gap = GapName(storage_class, first_sequence, boundary.sequence - 1, count, Reason.EVICTED)
-        if count == 0:
+        lost = lanes.lost_before(Position(following.name.first_sequence, following.name.first_ordinal))
+        if lost is None:
             self._disk.delete(str(oldest.name))
         else:
+            gap = GapName(*lost, Reason.EVICTED)
             self._disk.rename(str(oldest.name), str(gap))
             self._owe(gap)
-        chain.forget_oldest()
-        reader.skip_to(boundary)
-        if count > 0:
+        chain.forget(0)
+        lanes.skip_to(Position(following.name.first_sequence, following.name.first_ordinal))
+        if lost is not None:
             self._disk.sync_directory()
             self._disk.create(str(gap)).close()  # empties it: the name says all, and the space is needed
 
@@ -185,45 +185,59 @@ class Spool:
             self._disk.delete(str(gap))
         self._leftovers.clear()
 
-    def read(self, storage_class: StorageClass) -> Chunk | None:
-        """The next records of a class, or None when all were read. Raises OSError; another try may succeed."""
-        reader = self._readers[storage_class]
-        chunk = reader.read()
-        for lost in reader.lost:
-            self._owe(GapName(*lost, Reason.CORRUPT))
-        reader.lost.clear()
-        return chunk
+    def read(self, storage_class: StorageClass, backlog: bool = False) -> Chunk | None:
+        """The next records of a class, or None when all were read. Raises OSError; another try may succeed.
+
+        After a `split` there is a `backlog` to read beside what came since.
+        """
+        lanes = self._lanes[storage_class]
+        try:
+            return lanes.read(backlog)
+        finally:
+            for lost in lanes.take_lost():
+                self._owe(GapName(*lost, Reason.CORRUPT))
+
+    def split(self, storage_class: StorageClass) -> bool:
+        """Make a backlog of what is there now; what comes from now on is of another stream. False: not now."""
+        return not self._staged and self._lanes[storage_class].split()
 
     def confirm(self, chunk: Chunk, count: int) -> None:
         """`count` more records of a chunk are in Kafka."""
-        self._readers[chunk.storage_class].confirm(chunk, count)
+        chunk.confirm(count)
 
     def rewind(self) -> None:
         """Read again whatever is not confirmed: those who had it have lost it."""
-        for reader in self._readers.values():
-            reader.rewind()
+        for lanes in self._lanes.values():
+            lanes.rewind()
 
     def checkpoint(self) -> None:
-        """Make the positions durable, if they moved. Raises OSError; they are then still the old ones."""
+        """Make the spans durable, if they moved. Raises OSError; they are then still the old ones."""
         if self._owed or any(part.gaps for part in self._staged):
             return  # a position must not pass a loss whose record is not durable
-        positions = {each: reader.position for each, reader in self._readers.items()}
-        if positions != self._checkpointed:
-            checkpoint.write(self._disk, bytes.fromhex(self.epoch), positions)
-            self._checkpointed = positions
+        spans = {each: lanes.spans for each, lanes in self._lanes.items()}
+        if spans != self._checkpointed:
+            self.written_bytes += checkpoint.write(self._disk, bytes.fromhex(self.epoch), spans)
+            self._checkpointed = spans
 
     def trim(self) -> None:
-        """Delete segments that the checkpoint has passed, never the newest of a class. Raises OSError."""
+        """Delete segments of which the checkpoint needs nothing, never the newest of a class. Raises OSError."""
         for storage_class, chain in self._chains.items():
-            passed = self._checkpointed[storage_class].ordinal
-            while len(chain.segments) > 1 and chain.segments[1].name.first_ordinal <= passed:
-                self._disk.delete(str(chain.segments[0].name))
-                chain.forget_oldest()
+            spans = self._checkpointed[storage_class]
+            index = 0
+            while index < len(chain.segments) - 1:
+                segment, end_ordinal = chain.segments[index], chain.end_ordinal_of(index)
+                if not any(span.needs(segment.name.first_ordinal, end_ordinal) for span in spans):
+                    self._disk.delete(str(segment.name))
+                    chain.forget(index)
+                elif len(spans) == 1:
+                    break  # all that follow are needed as well
+                else:
+                    index += 1
 
     def close(self) -> None:
         """Write the last checkpoint if the disk lets us, and close the files."""
         with contextlib.suppress(OSError):  # records will be sent again instead
             self.checkpoint()
         for each in StorageClass:
-            self._readers[each].close()
+            self._lanes[each].close()
             self._chains[each].close()

@@ -4,7 +4,8 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from edge.batcher import Batcher, Group, Limits
-from edge.spool.reader import Chunk, Position
+from edge.spool.chain import Position
+from edge.spool.reader import Chunk
 from edge.spool.records import StorageClass
 from tests.edge_disk import message, number_of
 from wire.topics import Channel

@@ -1,13 +1,15 @@
 """The spool against a model, with a crash at any operation of the disk.
 
-Laws, per class: what `commit` returned for is read after every start, once, in order, until it is confirmed;
-what is not, is named by a gap record; nothing is read that was never staged.
+Laws, per class: what `commit` returned for is read after every start, once, until it is confirmed; what is not, is
+named by a gap record; nothing is read that was never staged. A record belongs to one stream for ever, and each stream
+is read in order.
 """
 
 import contextlib
 import errno
 import itertools
 import random
+from collections import defaultdict
 from collections.abc import Callable
 
 import hypothesis.strategies as st
@@ -39,7 +41,7 @@ class SpoolModel(RuleBasedStateMachine):
         self.class_of: dict[int, StorageClass] = {}
         self.committed: set[int] = set()
         self.confirmed: set[int] = set()
-        self.read_ever: set[int] = set()
+        self.stream_of: dict[int, int] = {}
         self.gaps: set[Gap] = set()
         self.staged_gaps: dict[Record, int] = {}
         self.open()
@@ -47,7 +49,7 @@ class SpoolModel(RuleBasedStateMachine):
     def open(self) -> None:
         self.spool: Spool = open_spool(self.disk, self.limits)
         self.watch_gaps()
-        self.read_now: dict[StorageClass, list[int]] = {each: [] for each in StorageClass}
+        self.read_now: defaultdict[tuple[StorageClass, int], list[int]] = defaultdict(list)
         self.due = self.committed - self.confirmed
         self.chunks: list[Chunk] = []
 
@@ -109,15 +111,20 @@ class SpoolModel(RuleBasedStateMachine):
         self.committed.update(numbers)
         self.due.update(numbers)
 
-    @rule(storage_class=st.sampled_from(StorageClass), crash_in=st.none() | st.integers(1, 4))
-    def read(self, storage_class: StorageClass, crash_in: int | None) -> None:
-        self.guarded(lambda: self.take(storage_class), crash_in)
+    @rule(storage_class=st.sampled_from(StorageClass), backlog=st.booleans(), crash_in=st.none() | st.integers(1, 4))
+    def read(self, storage_class: StorageClass, backlog: bool, crash_in: int | None) -> None:
+        self.guarded(lambda: self.take(storage_class, backlog), crash_in)
 
-    def take(self, storage_class: StorageClass) -> bool:
-        chunk = self.spool.read(storage_class)
+    @rule(storage_class=st.sampled_from(StorageClass))
+    def split(self, storage_class: StorageClass) -> None:
+        self.spool.split(storage_class)
+
+    def take(self, storage_class: StorageClass, backlog: bool) -> bool:
+        chunk = self.spool.read(storage_class, backlog)
         if chunk is None:
             return False
         self.chunks.append(chunk)
+        of_stream = self.read_now[storage_class, chunk.stream]
         for sequence, record in chunk.entries:
             if isinstance(record, Gap):
                 self.gaps.add(record)
@@ -126,9 +133,9 @@ class SpoolModel(RuleBasedStateMachine):
             number = number_of(record)
             assert self.sequence_of[number] == sequence
             assert self.class_of[number] is storage_class
-            assert not self.read_now[storage_class] or number > self.read_now[storage_class][-1], "order, once"
-            self.read_now[storage_class].append(number)
-            self.read_ever.add(number)
+            assert self.stream_of.setdefault(number, chunk.stream) == chunk.stream, "one stream for ever"
+            assert not of_stream or number > of_stream[-1], "order within a stream, once"
+            of_stream.append(number)
         return True
 
     @precondition(lambda self: self.chunks)
@@ -146,7 +153,7 @@ class SpoolModel(RuleBasedStateMachine):
 
     @rule(storage_class=st.sampled_from(StorageClass))
     def deliver_all(self, storage_class: StorageClass) -> None:
-        while self.take(storage_class):
+        while self.take(storage_class, True) or self.take(storage_class, False):
             pass
         for chunk in [each for each in self.chunks if each.storage_class is storage_class]:
             self.confirmed.update(number_of(record) for _, record in chunk.entries if isinstance(record, Message))
@@ -170,7 +177,7 @@ class SpoolModel(RuleBasedStateMachine):
     @rule()
     def rewind(self) -> None:
         self.spool.rewind()
-        self.read_now = {each: [] for each in StorageClass}
+        self.read_now.clear()
         self.due = self.committed - self.confirmed
         self.chunks.clear()
 
@@ -216,13 +223,17 @@ class SpoolModel(RuleBasedStateMachine):
         for chunk in self.chunks:
             self.spool.confirm(chunk, chunk.remaining)
         assert self.spool.undelivered == 0
+        self.spool.checkpoint()
+        self.spool.trim()
+        segments = [name.partition("-")[0] for name in self.disk.names if name.endswith(".seg")]
+        assert len(segments) == len(set(segments)), "of each class only the newest segment is left"
 
     def drain(self) -> None:
         for _ in range(3):  # a gap found in one round is recorded and read in the next
             if self.spool.must_commit:
                 self.spool.commit()
             for storage_class in StorageClass:
-                while self.take(storage_class):
+                while self.take(storage_class, True) or self.take(storage_class, False):
                     pass
 
     def check_losses(self) -> None:

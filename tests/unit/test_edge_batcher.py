@@ -1,7 +1,8 @@
 """Grouping by asset and channel, within limits of number, bytes and age."""
 
 from edge.batcher import Batcher, Group, Limits
-from edge.spool.reader import Chunk, Position
+from edge.spool.chain import Position
+from edge.spool.reader import Chunk
 from edge.spool.records import StorageClass
 from tests.edge_disk import message, number_of
 from wire.topics import Channel

@@ -11,7 +11,8 @@ from edge.counts import Counts
 from edge.kafka import KafkaSink, judge
 from edge.letters import Source
 from edge.parcels import Claim, Parcel, Verdict
-from edge.spool.reader import Chunk, Position
+from edge.spool.chain import Position
+from edge.spool.reader import Chunk
 from edge.spool.records import StorageClass
 from tests.certificates import Authority
 from tests.edge_disk import ManualClock, message

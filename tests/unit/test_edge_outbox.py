@@ -5,7 +5,8 @@ from edge.counts import Counts
 from edge.letters import Source
 from edge.outbox import Outbox
 from edge.parcels import Claim, Parcel
-from edge.spool.reader import Chunk, Position
+from edge.spool.chain import Position
+from edge.spool.reader import Chunk
 from edge.spool.records import StorageClass
 from tests.edge_disk import message, number_of
 from tests.edge_fakes import BROKEN, LATER, REFUSED, FakeSink

@@ -3,7 +3,8 @@
 import pytest
 
 from edge.spool import checkpoint, records
-from edge.spool.reader import Position
+from edge.spool.chain import Position
+from edge.spool.lanes import Span
 from edge.spool.records import Gap, Message, Record, Refused, StorageClass
 from edge.spool.scanner import Scanner
 from edge.spool.spool import Spool
@@ -141,5 +142,5 @@ def test_a_damaged_checkpoint_means_that_records_are_read_again() -> None:
 
 def test_a_checkpoint_of_another_spool_is_ignored() -> None:
     disk = filled_disk(1)
-    checkpoint.write(disk, b"\x11" * 8, {StorageClass.SIGNALS: Position(99, 99)})
+    checkpoint.write(disk, b"\x11" * 8, {StorageClass.SIGNALS: [Span(Position(99, 99))]})
     assert numbers(open_spool(disk)) == [0, 1]
