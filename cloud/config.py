@@ -28,6 +28,8 @@ class TopicSettings(Section):
 class FoldSettings(Section):
     """Limits and periods of the fold."""
 
+    detect: bool = True
+    """Run the detectors. Without them the service only mirrors."""
     cached_twins_max: int = Field(100_000, ge=1)
     silent_after_s: int = Field(900, ge=1)
     silence_check_interval_s: int = Field(15, ge=1)

@@ -40,7 +40,7 @@ class Source:
         self._committed_s = time.monotonic()
         self._quiet_until_s = 0.0
         self.errors = 0
-        self.assigned = 0
+        self._owned: set[tuple[str, int]] = set()
         self.lost_ownership = False
         self._held: list[Record] = []
         self._admin = AdminClient(settings.client())
@@ -48,6 +48,11 @@ class Source:
             {**kafka.CONSUMER, **settings.client(), "group.id": settings.group_id, "error_cb": self._on_error}
         )
         self._consumer.subscribe(_TOPICS, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+
+    @property
+    def assigned(self) -> int:
+        """How many partitions it reads."""
+        return len(self._owned)
 
     def poll(self) -> list[Record]:
         """Records in log order per partition: at most `batch_records_max`, about `batch_bytes_max` bytes, and
@@ -77,9 +82,13 @@ class Source:
         return records
 
     def done(self, records: list[Record]) -> None:
-        """All of these are durable elsewhere: their offsets may be committed, now or a little later."""
-        for record in records:
-            self._due[record.topic, record.partition] = record.offset + 1
+        """All of these are durable elsewhere: their offsets may be committed, now or a little later.
+
+        Not those of a partition that was given up meanwhile: its new owner commits what it has done.
+        """
+        for place, offset in {(record.topic, record.partition): record.offset for record in records}.items():
+            if place in self._owned:
+                self._due[place] = offset + 1
         if (time.monotonic() - self._committed_s) * 1000 >= self._settings.commit_interval_ms:
             self._commit()
 
@@ -125,7 +134,7 @@ class Source:
 
     def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._generations |= self._topic_ids({partition.topic for partition in partitions})
-        self.assigned += len(partitions)
+        self._owned |= _places(partitions)
         self.lost_ownership = True
         log.info("partitions assigned", partitions=len(partitions))
 
@@ -134,9 +143,9 @@ class Source:
         self._on_lost(_consumer, partitions)
 
     def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self.assigned -= len(partitions)
+        self._owned -= _places(partitions)
         self.lost_ownership = True
-        self._due.clear()
+        self._due = {place: offset for place, offset in self._due.items() if place in self._owned}
         log.info("partitions given up", partitions=len(partitions))
 
     @retry(stop=stop_after_attempt(6), wait=wait_exponential(max=5), retry=retry_if_exception_type(KafkaException))
@@ -152,6 +161,10 @@ class Source:
             if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 hint = {"hint": "run `fleetfold-cloud topics create`"}
             log.warning("kafka", error=error.str(), **hint)
+
+
+def _places(partitions: list[TopicPartition]) -> set[tuple[str, int]]:
+    return {(partition.topic, partition.partition) for partition in partitions}
 
 
 class Outlet:

@@ -1,6 +1,41 @@
 """What the twin service exports to Prometheus."""
 
+import time
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
+from typing import Final
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from cloud.fold import Outcome
+
+_AGE_BUCKETS_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600)
+
+
+class Ages(Collector):
+    """A histogram that takes many observations at once: one for each record would cost as much as folding it."""
+
+    def __init__(self, name: str, help_: str, buckets_s: Sequence[float]) -> None:
+        self._name, self._help, self._buckets_s = name, help_, buckets_s
+        self._counts = [0] * (len(buckets_s) + 1)
+        self._sum_s = 0.0
+
+    def observe(self, ages_s: Iterable[float]) -> None:
+        """Negative ages (a gateway's clock ahead of ours) count as 0."""
+        for age_s in ages_s:
+            self._counts[bisect_left(self._buckets_s, age_s)] += 1
+            self._sum_s += max(0.0, age_s)
+
+    def collect(self) -> Iterator[Metric]:
+        bounds = [*map(float, self._buckets_s), float("inf")]
+        buckets = [(str(bound), float(total)) for bound, total in zip(bounds, accumulate(self._counts), strict=True)]
+        family = HistogramMetricFamily(self._name, self._help)
+        family.add_metric([], [(bound.replace("inf", "+Inf"), total) for bound, total in buckets], self._sum_s)
+        yield family
 
 
 class Metrics:
@@ -28,12 +63,33 @@ class Metrics:
         self.step_seconds = Histogram(
             "fleetfold_cloud_step_seconds", "One turn of the loop that had records", registry=self.registry
         )
-        self.age_seconds = Histogram(
+        self.age_seconds = Ages(
             "fleetfold_cloud_age_seconds",
             "From reception at the gateway to the written twin, newest message of each record",
-            buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600),
-            registry=self.registry,
+            _AGE_BUCKETS_S,
         )
+        self.registry.register(self.age_seconds)
+        self.stage_seconds = Histogram(
+            "fleetfold_cloud_stage_seconds", "One stage of a turn", ("stage",), registry=self.registry
+        )
+        self.stage_cpu_seconds = counter("stage_cpu_seconds", "Processor time of the thread that does it", "stage")
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure what runs within as a stage of a turn."""
+        began_s, cpu_s = time.perf_counter(), time.thread_time()
+        try:
+            yield
+        finally:
+            self.stage_seconds.labels(name).observe(time.perf_counter() - began_s)
+            self.stage_cpu_seconds.labels(name).inc(time.thread_time() - cpu_s)
+
+    def count(self, outcomes: Sequence[Outcome]) -> None:
+        """What folds that are written now brought."""
+        self.folded.inc(sum(outcome.folded for outcome in outcomes))
+        self.duplicates.inc(sum(outcome.duplicates for outcome in outcomes))
+        self.uncertain.inc(sum(outcome.uncertain for outcome in outcomes))
+        self.replayed.inc(sum(outcome.replayed for outcome in outcomes))
 
     def _counter(self, name: str, help_: str, *labels: str) -> Counter:
         return Counter(f"fleetfold_cloud_{name}", help_, labels, registry=self.registry)

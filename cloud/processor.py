@@ -1,41 +1,38 @@
 """The twin service's one loop."""
 
 import time
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final, NamedTuple, TypeVar
 
 import structlog
-from pymongo import UpdateOne
 
 from cloud import detect, effects, facts, findings, fold, inbox, twin
 from cloud.cache import Cache
 from cloud.detect import Job
-from cloud.effects import Outgoing
-from cloud.fold import Outcome
 from cloud.inbox import Delivery, Record
 from cloud.kafka import Outlet, Source
 from cloud.linker import Linker
 from cloud.metrics import Metrics
 from cloud.store import Document, Store
+from cloud.turn import Delivered, Turn
 from cloud.twin import Twin
 from cloud.upgrades import NewerSchemaError
+from cloud.writer import Writer
 from wire.malformed import Malformed, Reason
-from wire.records import DeadLetter
 
 log: Final = structlog.get_logger()
 
-Deliveries = dict[str, list[Delivery]]
+T = TypeVar("T")
+
+_KEEP_ALIVE_S: Final = 1.0
+"""While the loop waits for a server, it tells Kafka this often that it lives."""
 
 
-@dataclass(slots=True)
-class Tidings:
-    """What a turn has to tell others before the twins are written."""
-
-    events: list[UpdateOne] = field(default_factory=list)
-    anomalies: list[UpdateOne] = field(default_factory=list)
-    records: list[Outgoing] = field(default_factory=list)
+class _InFlight(NamedTuple):
+    turn: Turn
+    delivered: "Future[Delivered]"
 
 
 class Processor:
@@ -49,167 +46,175 @@ class Processor:
 
     A crash before 9 repeats the turn: the twins know what they have seen (4 skips it), and 6 and 8 are
     idempotent. Step 6 comes before 7, since a twin that has seen an offset never asks for it again.
+
+    Steps 6 to 8 of a turn are in flight on the writer's thread while the loop does 1 to 5 of the next. Only one
+    turn is in flight, so offsets follow the order of the log; and an asset is never folded while a write of its
+    twin is in flight, so a twin in memory is always what MongoDB had or will have. The loop's thread alone speaks
+    to the consumer; it speaks to MongoDB through threads, and keeps its place in the group while it waits.
     """
 
-    def __init__(self, source: Source, outlet: Outlet, store: Store, linker: Linker, cache: Cache, metrics: Metrics):
-        self._source, self._outlet, self._store, self._linker = source, outlet, store, linker
-        self._cache, self._metrics = cache, metrics
+    def __init__(
+        self,
+        source: Source,
+        outlet: Outlet,
+        store: Store,
+        linker: Linker,
+        cache: Cache,
+        metrics: Metrics,
+        detecting: bool = True,
+    ) -> None:
+        self._source, self._store, self._cache, self._metrics = source, store, cache, metrics
+        self._detecting = detecting
+        self._writer = Writer(outlet, store, linker, metrics)
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="fold")
+        self._in_flight: _InFlight | None = None
         self.busy_until_s = time.monotonic()
 
     def run(self, stopped: Callable[[], bool]) -> None:
-        """Turn until told to stop; then what is committed is what was done."""
+        """Advance until told to stop; then what is committed is what was done."""
         while not stopped():
-            self.turn()
+            self.advance()
+        self.settle()
 
     def turn(self) -> None:
-        """One turn of the loop; nothing to read is a short one."""
-        records = self._source.poll()  # step 1
+        """One turn from poll to commit."""
+        self.advance()
+        self.settle()
+
+    def advance(self) -> None:
+        """Steps 1 to 5 of the next turn, while 6 to 8 of the last are in flight; nothing to read is a short one."""
+        with self._metrics.stage("poll"):
+            records = self._source.poll()  # step 1
         if self._source.lost_ownership:
             self._source.lost_ownership = False
             self._cache.clear()  # another worker may have written since; its word counts
         if not records:
+            self.settle()
             return
         with self._metrics.step_seconds.time():
-            deliveries = self._open([record for record in records if record.topic not in facts.TOPICS])  # step 2
-            while deliveries:
-                deliveries = self._fold(deliveries)  # steps 3 to 7
-            self._link([record for record in records if record.topic in facts.TOPICS])  # step 8
-            self._source.done(records)  # step 9
-        for record in records:
+            turn = self._open(records)  # step 2
+            if self._in_flight is not None and not turn.deliveries.keys().isdisjoint(self._in_flight.turn.deliveries):
+                self.settle()
+            self._fold(turn)  # steps 3 to 5
+            self.settle()
+            self._in_flight = _InFlight(turn, self._threads.submit(self._writer.deliver, turn))  # steps 6 to 8
+
+    def settle(self) -> None:
+        """Wait until the turn in flight is durable, fold again what was lost, then let its offsets go."""
+        if self._in_flight is None:
+            return
+        (turn, future), self._in_flight = self._in_flight, None
+        lost = self._conclude(turn, self._wait(future))
+        while lost:
+            again = turn.again(lost)
+            self._fold(again)
+            lost = self._conclude(again, self._wait(self._threads.submit(self._writer.deliver, again)))
+        with self._metrics.stage("commit"):
+            self._source.done(turn.records)  # step 9
+        for record in turn.records:
             self._metrics.records.labels(record.topic).inc()
         self._metrics.lag_records.set(self._source.lag_records())
         self.busy_until_s = time.monotonic()
 
-    def _open(self, records: list[Record]) -> Deliveries:
-        deliveries: Deliveries = defaultdict(list)
-        letters: list[tuple[DeadLetter, str]] = []
-        for record in records:
-            opened = inbox.open_record(record)
-            letters += [(letter, record.topic) for letter in opened.dead_letters]
-            if opened.delivery is not None:
-                deliveries[opened.delivery.asset_id].append(opened.delivery)
-        self._bury(letters)
-        return deliveries
+    def _open(self, records: list[Record]) -> Turn:
+        turn = Turn(records)
+        with self._metrics.stage("open"):
+            for record in records:
+                if record.topic in facts.TOPICS:
+                    turn.facts.append(record)
+                    continue
+                opened = inbox.open_record(record)
+                turn.letters += [(letter, record.topic) for letter in opened.dead_letters]
+                if opened.delivery is not None:
+                    turn.deliveries[opened.delivery.asset_id].append(opened.delivery)
+        return turn
 
-    def _fold(self, deliveries: Deliveries) -> Deliveries:
-        """Steps 3 to 7; returns the deliveries of assets that another writer changed meanwhile."""
-        twins, unlinked = self._load(deliveries)  # step 3
-        tidings = Tidings()
-        jobs: list[Job] = []
-        outcomes: dict[str, Outcome] = {}
-        for asset_id, asset in twins.items():
-            inputs = detect.inputs_of(asset)
-            outcome = outcomes[asset_id] = fold.fold(asset, deliveries[asset_id])  # step 4
-            tidings.events += [effects.event_write(event) for event in outcome.events]
-            if outcome.replayed < len(deliveries[asset_id]):
-                jobs.append(Job(asset, inputs, outcome.advances))
-        detect.detect(jobs)  # step 5
-        for job in jobs:
-            self._find(job, tidings)
-        self._tell(tidings)  # step 6
-        lost, refused = self._write([job.twin for job in jobs])  # step 7
-        for asset_id, why in refused.items():
-            self._give_up(deliveries[asset_id], why)
-        done = [asset_id for asset_id in twins if asset_id not in lost and asset_id not in refused]
-        self._cache.put(twins[asset_id] for asset_id in done)
-        for asset_id in done:
-            self._count(outcomes[asset_id], deliveries[asset_id])
-        self._linker.relink(unlinked)
-        return {asset_id: deliveries[asset_id] for asset_id in lost}
+    def _fold(self, turn: Turn) -> None:
+        """Steps 3 to 5."""
+        with self._metrics.stage("load"):
+            turn.twins = self._load(turn)  # step 3
+        with self._metrics.stage("fold"):
+            for asset in turn.twins:
+                deliveries = turn.deliveries[asset.asset_id]
+                inputs = detect.inputs_of(asset) if self._detecting else []
+                outcome = turn.outcomes[asset.asset_id] = fold.fold(asset, deliveries)  # step 4
+                turn.events += [effects.event_write(event) for event in outcome.events]
+                if outcome.replayed < len(deliveries):
+                    turn.jobs.append(Job(asset, inputs, outcome.advances))
+        if self._detecting:
+            with self._metrics.stage("detect"):
+                detect.detect(turn.jobs)  # step 5
+                for job in turn.jobs:
+                    self._find(job, turn)
 
-    def _load(self, deliveries: Deliveries) -> tuple[dict[str, Twin], list[str]]:
-        """The twins of these assets, created where new, and which of them no linker has ever seen."""
-        twins = {asset_id: cached for asset_id in deliveries if (cached := self._cache.take(asset_id)) is not None}
-        absent = [asset_id for asset_id in deliveries if asset_id not in twins]
-        unlinked: list[str] = []
+    def _load(self, turn: Turn) -> list[Twin]:
+        """The twins of a turn's assets, created where new."""
+        wanted = turn.deliveries
+        twins = [cached for asset_id in wanted if (cached := self._cache.take(asset_id)) is not None]
+        held = {asset.asset_id for asset in twins}
+        absent = [asset_id for asset_id in wanted if asset_id not in held]
         if absent:
-            documents = {document["_id"]: document for document in self._store.load(absent)}
-            new = {asset_id: deliveries[asset_id][0].kind for asset_id in absent if asset_id not in documents}
-            self._store.create(new)
-            documents |= {document["_id"]: document for document in self._store.load(list(new))}
+            documents = {document["_id"]: document for document in self._ask(lambda: self._store.load(absent))}
+            new = {asset_id: wanted[asset_id][0].kind for asset_id in absent if asset_id not in documents}
+            self._ask(lambda: self._store.create(new))
+            documents |= {document["_id"]: document for document in self._ask(lambda: self._store.load(list(new)))}
             for asset_id, document in documents.items():
-                asset = self._revive(document, deliveries[asset_id])
+                asset = self._revive(document, turn)
                 if asset is not None:
-                    twins[asset_id] = asset
+                    twins.append(asset)
                 if document["link"]["revision"] == 0:
-                    unlinked.append(asset_id)
-        return twins, unlinked
+                    turn.unlinked.append(asset_id)
+        return twins
 
-    def _revive(self, document: Document, deliveries: list[Delivery]) -> Twin | None:
+    def _revive(self, document: Document, turn: Turn) -> Twin | None:
+        deliveries = turn.deliveries[document["_id"]]
         try:
             asset = twin.from_document(document)
         except NewerSchemaError as error:
-            self._give_up(deliveries, Malformed(Reason.NEWER_SCHEMA, str(error)))
+            self._give_up(deliveries, Malformed(Reason.NEWER_SCHEMA, str(error)), turn)
             return None
         strangers = [delivery for delivery in deliveries if delivery.kind is not asset.kind]
         if strangers:
-            self._give_up(strangers, Malformed(Reason.WRONG_ASSET, f"this asset is a {asset.kind}"))
+            self._give_up(strangers, Malformed(Reason.WRONG_ASSET, f"this asset is a {asset.kind}"), turn)
             deliveries[:] = [delivery for delivery in deliveries if delivery.kind is asset.kind]
         return asset
 
-    def _find(self, job: Job, tidings: Tidings) -> None:
+    def _find(self, job: Job, turn: Turn) -> None:
         if not job.advances:
             return
         newest_ms = max(ts_ms for ts_ms, _ in job.advances)
         changes = findings.apply(job.twin, job.transitions, newest_ms)
-        tidings.anomalies += effects.anomaly_writes(changes, job.twin.revision + 1)
-        tidings.records += effects.anomaly_records(changes)
+        turn.anomalies += effects.anomaly_writes(changes, job.twin.revision + 1)
+        turn.outgoing += effects.anomaly_records(changes)
         for change in changes:
             if "status" in change:
                 self._metrics.transitions.labels(change["detector"], change["status"]).inc()
 
-    def _tell(self, tidings: Tidings) -> None:
-        for collection, writes in (("events", tidings.events), ("anomalies", tidings.anomalies)):
-            written = self._store.bulk(collection, writes)
-            for index in set(written.refused) - written.duplicate_keys:
-                log.error("refused by the database", collection=collection, reason=written.refused[index])
-        if tidings.records:
-            for outgoing in tidings.records:
-                self._outlet.send(outgoing)
-            self._outlet.flush()
+    def _conclude(self, turn: Turn, delivered: Delivered) -> set[str]:
+        """Keep and count what was written, bury what was refused; returns the assets to fold again."""
+        refused = Turn([])
+        for asset_id, why in delivered.refused.items():
+            self._give_up(turn.deliveries[asset_id], why, refused)
+        self._ask(lambda: self._writer.bury(refused.letters))
+        gone = delivered.lost | delivered.refused.keys()
+        done = [asset for asset in turn.twins if asset.asset_id not in gone] if gone else turn.twins
+        self._cache.put(done)
+        self._metrics.count([turn.outcomes[asset.asset_id] for asset in done])
+        deliveries = [delivery for asset in done for delivery in turn.deliveries[asset.asset_id]]
+        self._metrics.age_seconds.observe(
+            [(delivered.written_ms - delivery.items[-1].received_ms) / 1000 for delivery in deliveries]
+        )
+        return delivered.lost
 
-    def _write(self, changed: list[Twin]) -> tuple[set[str], dict[str, Malformed]]:
-        """Write twins; returns the assets to fold again and those that the database refused."""
-        written = self._store.write_twins(changed)
-        refused = {
-            changed[index].asset_id: Malformed(Reason.REFUSED_BY_DATABASE, reason)
-            for index, reason in written.refused.items()
-        }
-        short = len(changed) - written.matched - len(refused)
-        if short:
-            # Somebody else was first with some. Which ones need not be known: folding again skips what is done.
-            self._metrics.conflicts.inc(short)
-            return {asset.asset_id for asset in changed} - set(refused), refused
-        for asset in changed:
-            asset.revision += 1
-        return set(), refused
-
-    def _give_up(self, deliveries: list[Delivery], why: Malformed) -> None:
+    def _give_up(self, deliveries: list[Delivery], why: Malformed, turn: Turn) -> None:
         """What cannot be folded into this asset goes to the dead letters; the others are not held up."""
         log.error("twin not written", asset_id=deliveries[0].asset_id, reason=why.reason, detail=why.detail)
-        self._bury([(facts.dead_letter(delivery.record, why), delivery.topic) for delivery in deliveries])
+        turn.letters += [(facts.dead_letter(delivery.record, why), delivery.topic) for delivery in deliveries]
 
-    def _bury(self, letters: list[tuple[DeadLetter, str]]) -> None:
-        for letter, topic in letters:
-            self._metrics.dead_letters.labels(letter.reason).inc()
-            self._outlet.send(effects.dead_letter_record(letter, topic))
-        if letters:
-            self._outlet.flush()
+    def _ask(self, question: Callable[[], T]) -> T:
+        return self._wait(self._threads.submit(question))
 
-    def _link(self, records: list[Record]) -> None:
-        if not records:
-            return
-        known = facts.read(records)
-        refused = self._linker.apply(known)
-        self._bury([(letter, letter.origin.split("/", 1)[0]) for letter in known.dead_letters + refused])
-        for name, count in (("profile", len(known.profiles)), ("role", len(known.roles)), ("step", len(known.steps))):
-            self._metrics.facts.labels(name).inc(count)
-
-    def _count(self, outcome: Outcome, deliveries: list[Delivery]) -> None:
-        self._metrics.folded.inc(outcome.folded)
-        self._metrics.duplicates.inc(outcome.duplicates)
-        self._metrics.uncertain.inc(outcome.uncertain)
-        self._metrics.replayed.inc(outcome.replayed)
-        now_ms = time.time() * 1000
-        for delivery in deliveries:
-            self._metrics.age_seconds.observe(max(0.0, now_ms - delivery.items[-1].received_ms) / 1000)
+    def _wait(self, future: "Future[T]") -> T:
+        while not futures.wait([future], _KEEP_ALIVE_S).done:
+            self._source.keep_alive()
+        return future.result()

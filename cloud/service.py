@@ -27,24 +27,19 @@ def run(settings: CloudSettings, stop: threading.Event) -> None:
     source = Source(settings.kafka)
 
     def waiting() -> None:
+        # On any thread: only the loop's touches the consumer, and tells Kafka that it lives while it waits.
         metrics.waits.inc()
-        if stop.is_set():
-            raise StoppedError
-        source.keep_alive()
-
-    def waiting_elsewhere() -> None:
         if stop.is_set():
             raise StoppedError
 
     client = stores.connect(settings.mongo)
     store = Store(client, settings.mongo, waiting)
-    jobs_store = Store(client, settings.mongo, waiting_elsewhere)  # another thread: it must not touch the consumer
     try:
         store.patiently(lambda: ensure(store.database))
         outlet = Outlet(settings.kafka, waiting)
         linker, cache = Linker(store, _now_ms), Cache(settings.fold.cached_twins_max)
-        processor = Processor(source, outlet, store, linker, cache, metrics)
-        upkeep = Upkeep(settings.fold, jobs_store, Linker(jobs_store, _now_ms), metrics)
+        processor = Processor(source, outlet, store, linker, cache, metrics, settings.fold.detect)
+        upkeep = Upkeep(settings.fold, store, Linker(store, _now_ms), metrics)
         upkeep.start()
         with HealthServer(settings.http, metrics.registry, lambda: _health(processor, source, metrics)) as server:
             log.info("twin service ready", health_port=server.port)

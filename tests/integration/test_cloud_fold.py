@@ -3,6 +3,7 @@
 import itertools
 import json
 import secrets
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -47,6 +48,9 @@ class Script:
 
     def done(self, records: list[Record]) -> None:
         self.committed += records
+
+    def keep_alive(self) -> None:
+        pass
 
     def lag_records(self) -> int:
         return 0
@@ -206,6 +210,51 @@ def test_a_crash_at_any_write_leaves_the_same_documents(world: World, at: int, a
         assert at > 4, "the crash point was never reached"
     assert [world.all(name) for name in ("twins", "events", "anomalies")] == calm
     assert (len(calm[1]), len(calm[2])) == (1, 2)
+
+
+class Slow(Store):
+    """A store whose writes take until the gate opens, and then a little longer."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.client, world.settings, lambda: None)
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def _bulk(self, collection: str, writes: Any) -> Any:
+        assert self.gate.wait(20)
+        time.sleep(0.05)
+        return super()._bulk(collection, writes)
+
+
+def test_turns_in_flight_are_committed_in_order_and_fold_each_asset_on_its_last_write(world: World) -> None:
+    turns = [[record("a", hot(1), 0)], [record("a", hot(1, 1), 1), record("b", hot(1), 2)], [record("b", hot(1, 1), 3)]]
+    worker = world.worker(*turns, [record("c", hot(1), 4)], at=Slow(world))
+    for _ in range(4):
+        worker.advance()
+    committed: list[Record] = worker._source.committed  # type: ignore[attr-defined]  # the Script above
+    assert [one.offset for one in committed] == [0, 1, 2, 3], "the last turn is in flight, the others are done"
+    worker.settle()
+    assert [one.offset for one in committed] == [0, 1, 2, 3, 4]
+    assert {one["_id"]: (one["counters"]["frames"], one["revision"]) for one in world.all("twins")} == {
+        "a": (2, 2),
+        "b": (2, 2),
+        "c": (1, 1),
+    }
+
+
+def test_a_turn_is_opened_and_folded_while_the_last_is_written(world: World) -> None:
+    world.fold([record("a", hot(1))], [record("b", hot(1))])
+    slow = Slow(world)
+    worker = world.worker([record("a", hot(1, 1), 1)], [record("b", hot(1, 1), 1)], at=slow)
+    slow.gate.clear()
+    worker.advance()
+    following = worker._open(worker._source.poll())
+    worker._fold(following)
+    assert world.twin("a")["counters"]["frames"] == 1, "not written yet"
+    assert following.outcomes["b"].folded == 1
+    slow.gate.set()
+    worker.settle()
+    assert world.twin("a")["counters"]["frames"] == 2
 
 
 def test_a_zombie_loses_and_nothing_is_doubled(world: World) -> None:

@@ -1,0 +1,81 @@
+"""Makes a turn durable, on a thread of its own: pymongo waits for the network without the interpreter's lock, so the
+loop polls and opens the next turn meanwhile."""
+
+import time
+from typing import Final
+
+import structlog
+
+from cloud import effects, facts
+from cloud.kafka import Outlet
+from cloud.linker import Linker
+from cloud.metrics import Metrics
+from cloud.store import Store
+from cloud.turn import Delivered, Letters, Turn
+from wire.malformed import Malformed, Reason
+
+log: Final = structlog.get_logger()
+
+
+class Writer:
+    """Steps 6 to 8 of the loop, in the order of durability: what others are told, the twins, the links."""
+
+    def __init__(self, outlet: Outlet, store: Store, linker: Linker, metrics: Metrics) -> None:
+        self._outlet, self._store, self._linker, self._metrics = outlet, store, linker, metrics
+
+    def deliver(self, turn: Turn) -> Delivered:
+        """Write everything of a turn; waits while a server is away. Safe to repeat."""
+        with self._metrics.stage("tell"):
+            self._tell(turn)  # step 6
+        with self._metrics.stage("write"):
+            delivered = self._write(turn)  # step 7
+        with self._metrics.stage("link"):
+            self._link(turn)  # step 8
+        return delivered
+
+    def bury(self, letters: Letters) -> None:
+        """Send dead letters; returns when they are durable."""
+        for letter, topic in letters:
+            self._metrics.dead_letters.labels(letter.reason).inc()
+            self._outlet.send(effects.dead_letter_record(letter, topic))
+        if letters:
+            self._outlet.flush()
+
+    def _tell(self, turn: Turn) -> None:
+        for collection, writes in (("events", turn.events), ("anomalies", turn.anomalies)):
+            written = self._store.bulk(collection, writes)
+            for index in set(written.refused) - written.duplicate_keys:
+                log.error("refused by the database", collection=collection, reason=written.refused[index])
+        for outgoing in turn.outgoing:
+            self._outlet.send(outgoing)
+        if turn.outgoing and not turn.letters:
+            self._outlet.flush()
+        self.bury(turn.letters)
+
+    def _write(self, turn: Turn) -> Delivered:
+        """The twins; `lost` are those to fold again, `refused` those that the database will not have."""
+        changed = [job.twin for job in turn.jobs]
+        written = self._store.write_twins(changed)
+        refused = {
+            changed[index].asset_id: Malformed(Reason.REFUSED_BY_DATABASE, reason)
+            for index, reason in written.refused.items()
+        }
+        lost: set[str] = set()
+        short = len(changed) - written.matched - len(refused)
+        if short:
+            # Somebody else was first with some. Which ones need not be known: folding again skips what is done.
+            self._metrics.conflicts.inc(short)
+            lost = {asset.asset_id for asset in changed} - set(refused)
+        for asset in changed:
+            asset.revision += 1
+        return Delivered(lost, refused, time.time() * 1000)
+
+    def _link(self, turn: Turn) -> None:
+        self._linker.relink(turn.unlinked)
+        if not turn.facts:
+            return
+        known = facts.read(turn.facts)
+        refused = self._linker.apply(known)
+        self.bury([(letter, letter.origin.split("/", 1)[0]) for letter in known.dead_letters + refused])
+        for name, count in (("profile", len(known.profiles)), ("role", len(known.roles)), ("step", len(known.steps))):
+            self._metrics.facts.labels(name).inc(count)
