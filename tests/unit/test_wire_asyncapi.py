@@ -12,7 +12,9 @@ from cloud import effects
 from cloud.config import TopicSettings
 from edge import parcels
 from edge.letters import Source
-from edge.spool.records import Message
+from edge.spool.chain import Position
+from edge.spool.reader import Chunk
+from edge.spool.records import Message, StorageClass
 from simulator import kafka as simulated
 from wire import batches, codec, frames, schemas, topics
 from wire.messages import AnyEvent, Batch, ConnectionState, Frame, shaped
@@ -211,7 +213,10 @@ def test_the_record_of_a_batch_is_what_the_edge_agent_sends(name):
     batch = shaped(codec.decode(codec.to_json(example["payload"])), Batch)
     assert isinstance(batch, Batch)
     message = Message(batch.received_ms[0], batch.kind, batch.asset_id, batch.channel, batch.payloads[0])
-    parcel = parcels.of_batch([(batch.first_sequence, message)], [], Source(batch.gateway, batch.epoch))
+    chunk = Chunk(StorageClass.SIGNALS, [], 0, 1, 1, Position(0, 0))
+    parcel = parcels.of_batch(
+        [(batch.first_sequence, message)], [parcels.Claim(chunk, 1)], Source(batch.gateway, batch.epoch)
+    )
     assert {key: value.decode() for key, value in parcel.headers} == example["headers"]
     assert batches.decode(parcel.value) == batch
     assert KAFKA[parcel.topic]["messages"].keys() == {name}
