@@ -6,12 +6,14 @@ from typing import Any, Final, NamedTuple, TypeVar
 from cloud.inbox import Record
 from wire import codec, topics, vin
 from wire.malformed import Malformed, Reason
-from wire.messages import LifecycleStep, Profile, Role, plain, shaped
+from wire.messages import Activity, LifecycleStep, Profile, Role, plain, shaped
 from wire.records import DeadLetter
 
-TOPICS: Final = frozenset({topics.CUSTOMER_PROFILES, topics.ASSET_ROLES, topics.VEHICLE_LIFECYCLE})
+TOPICS: Final = frozenset(
+    {topics.CUSTOMER_PROFILES, topics.ASSET_ROLES, topics.VEHICLE_LIFECYCLE, topics.CUSTOMER_ACTIVITY}
+)
 
-T = TypeVar("T", Profile, Role, LifecycleStep)
+T = TypeVar("T", Profile, Role, LifecycleStep, Activity)
 
 
 class Step(NamedTuple):
@@ -28,6 +30,7 @@ class Facts:
     profiles: dict[str, Profile | None] = field(default_factory=dict)
     roles: list[Role] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
+    activities: list[Activity] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
 
 
@@ -56,6 +59,12 @@ def _take(facts: Facts, record: Record) -> Malformed | None:
         if role.to_ms is not None and role.to_ms <= role.from_ms:
             return Malformed(Reason.BAD_PERIOD, f"role {role.role_id}: to_ms is not after from_ms")
         facts.roles.append(role)
+        return None
+    if record.topic == topics.CUSTOMER_ACTIVITY:
+        activity = _keyed(record, Activity, "customer_id")
+        if isinstance(activity, Malformed):
+            return activity
+        facts.activities.append(activity)
         return None
     step = _keyed(record, LifecycleStep, "asset_id")
     if isinstance(step, Malformed):
@@ -94,10 +103,10 @@ def _text(key: bytes) -> str:
 def step_document(step: LifecycleStep) -> dict[str, Any]:
     """A step as the twin keeps it; `ts` in ms."""
     document: dict[str, Any] = {"step": step.step, "ts": step.ts}
-    if step.place is not None:
-        document["place"] = step.place
-    if step.odometer_m is not None:
-        document["odometer_m"] = step.odometer_m
+    for name in ("place", "odometer_m", "reference"):
+        given = getattr(step, name)
+        if given is not None:
+            document[name] = given
     attributes = plain(step.attributes)
     if attributes:
         document["attributes"] = attributes

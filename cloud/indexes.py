@@ -96,5 +96,6 @@ INDEXES: Final[Mapping[str, tuple[Index, ...]]] = MappingProxyType(
             _by("from", "from"),
             _by("to", "to", present="to"),
         ),
+        "activities": (_by("customer", "customer_id", "ts"),),
     }
 )

@@ -23,6 +23,7 @@ _TOPICS: Final = [
     topics.CUSTOMER_PROFILES,
     topics.ASSET_ROLES,
     topics.VEHICLE_LIFECYCLE,
+    topics.CUSTOMER_ACTIVITY,
 ]
 _DESCRIBE_TIMEOUT_S: Final = 10
 _ERROR_LOG_INTERVAL_S: Final = 30.0

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import structlog
 from bson.datetime_ms import DatetimeMS
-from pymongo import DeleteOne, UpdateOne
+from pymongo import DeleteMany, DeleteOne, UpdateOne
 
 from cloud import facts as fact_reader
 from cloud import link, upgrades
@@ -18,7 +18,7 @@ from cloud.facts import Facts, Step
 from cloud.store import Document, Store, replace_if_newer
 from cloud.upgrades import SCHEMA_VERSION
 from wire.malformed import Malformed, Reason
-from wire.messages import Profile, Role, plain
+from wire.messages import Activity, Profile, Role, plain
 from wire.records import DeadLetter
 from wire.topics import Kind
 
@@ -40,6 +40,8 @@ class Linker:
         profiles = [_profile_write(customer_id, profile) for customer_id, profile in facts.profiles.items()]
         self._store.bulk("customers", profiles)
         self._store.bulk("asset_roles", [_role_write(role) for role in facts.roles])
+        self._store.bulk("activities", [_activity_write(activity) for activity in facts.activities])
+        self._store.bulk("activities", [_forget(customer) for customer, known in facts.profiles.items() if not known])
         steps: dict[str, list[Step]] = defaultdict(list)
         for step in facts.steps:
             steps[step.step.asset_id].append(step)
@@ -152,6 +154,19 @@ def _profile_write(customer_id: str, profile: Profile | None) -> UpdateOne | Del
         document.pop(envelope)
     document["updated"] = DatetimeMS(document.pop("updated_ms"))
     return replace_if_newer(customer_id, document, "updated")
+
+
+def _forget(customer_id: str) -> DeleteMany:
+    """A customer who is erased leaves no activities behind either."""
+    return DeleteMany({"customer_id": customer_id})
+
+
+def _activity_write(activity: Activity) -> UpdateOne:
+    document = plain(activity)
+    for envelope in ("v", "activity_id"):
+        document.pop(envelope)
+    document["ts"] = DatetimeMS(document["ts"])
+    return UpdateOne({"_id": activity.activity_id}, {"$set": document}, upsert=True)
 
 
 def _role_write(role: Role) -> UpdateOne:

@@ -161,7 +161,7 @@ def customers_show(
     database: DatabaseOption = None,
     max_time: MaxTimeOption = "5s",
 ) -> None:
-    """Show a customer: profile, consents, assets now and before, open findings on them."""
+    """Show a customer: profile, consents, assets now and before, open findings on them, latest activities."""
     now = datetime.now(UTC)
     with Session(config, mongodb_uri, database, max_time).reader("customers show") as reader:
         shown = customers.show(reader, key, now)
@@ -172,10 +172,10 @@ def customers_show(
     if as_json:
         held, before = ([period._asdict() for period in periods] for periods in (shown.held, shown.before))
         document = {"customer_id": shown.customer_id, "profile": shown.profile, "held": held, "before": before}
-        typer.echo(formats.as_json(document | {"cut": shown.cut}))
+        typer.echo(formats.as_json(document | {"activities": shown.activities, "cut": shown.cut}))
         return
     head = render.profile_lines(shown.customer_id, shown.profile)
-    _print(render.customer(head, shown.held, shown.before, now))
+    _print(render.customer(head, shown.held, shown.before, shown.activities, now))
 
 
 def _detectors() -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 from bson.codec_options import CodecOptions, DatetimeConversion
-from pymongo import DeleteOne, MongoClient, UpdateOne
+from pymongo import DeleteMany, DeleteOne, MongoClient, UpdateOne
 from pymongo.errors import BulkWriteError, ConnectionFailure, ExecutionTimeout, WriteConcernError
 from pymongo.write_concern import WriteConcern
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
@@ -92,7 +92,7 @@ class Store:
         ]
         return self.bulk("twins", writes)
 
-    def bulk(self, collection: str, writes: Sequence[UpdateOne | DeleteOne]) -> Written:
+    def bulk(self, collection: str, writes: Sequence[UpdateOne | DeleteOne | DeleteMany]) -> Written:
         """Unordered writes. Those that the server refuses are told apart; the others are done."""
         if not writes:
             return Written()
@@ -113,7 +113,7 @@ class Store:
         log.warning("database away, trying again", attempt=state.attempt_number, error=str(error)[:200])
         self._while_waiting()
 
-    def _bulk(self, collection: str, writes: Sequence[UpdateOne | DeleteOne]) -> Written:
+    def _bulk(self, collection: str, writes: Sequence[UpdateOne | DeleteOne | DeleteMany]) -> Written:
         try:
             result = self.database[collection].bulk_write(writes, ordered=False)
         except BulkWriteError as error:

@@ -144,6 +144,14 @@ _ROLE: Final = {
     "recorded": _DATE,
     "retracted": _BOOLEAN,
 }
+_ACTIVITY: Final = {
+    "_id": _TEXT,
+    "customer_id": _TEXT,
+    "ts": _DATE,
+    "type": _TEXT,
+    "via": _TEXT,
+    "asset_id": _ASSET_ID,
+}
 
 VALIDATORS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
@@ -152,6 +160,7 @@ VALIDATORS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "events": _document("_id asset_id kind type ts received session seq data", _EVENT),
         "customers": _document("_id display_name updated", _CUSTOMER),
         "asset_roles": _document("_id asset_id customer_id role from recorded", _ROLE),
+        "activities": _document("_id customer_id ts type via", _ACTIVITY),
     }
 )
 """Collection → validator."""

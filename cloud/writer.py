@@ -77,5 +77,6 @@ class Writer:
         known = facts.read(turn.facts)
         refused = self._linker.apply(known)
         self.bury([(letter, letter.origin.split("/", 1)[0]) for letter in known.dead_letters + refused])
-        for name, count in (("profile", len(known.profiles)), ("role", len(known.roles)), ("step", len(known.steps))):
-            self._metrics.facts.labels(name).inc(count)
+        read = {"profile": known.profiles, "role": known.roles, "step": known.steps, "activity": known.activities}
+        for name, several in read.items():
+            self._metrics.facts.labels(name).inc(len(several))

@@ -115,6 +115,7 @@ def tell_people(settings: SimulatorSettings, options: PeopleOptions) -> dict[str
         "profiles": counts["Profile"],
         "roles": counts["Role"],
         "lifecycle_steps": counts["LifecycleStep"],
+        "activities": counts["Activity"],
         "recorded_assets": len(others),
     }
 
@@ -144,7 +145,9 @@ def verify(settings: SimulatorSettings, directories: list[Path], wait_s: float) 
     with Database(settings.mongo) as database:
         while time.monotonic() < deadline and database.folded() < world.sent - world.unacknowledged:
             time.sleep(0.25)
-        return report.verdict(world, database.actual(sorted(world.assets)), int(time.time() * 1_000))
+        activity_ids = database.activity_ids() if world.activities else []
+        actual = database.actual(sorted(world.assets))
+        return report.verdict(world, actual, int(time.time() * 1_000), activity_ids)
 
 
 def _check_connections(settings: SimulatorSettings, devices: int) -> None:

@@ -35,12 +35,13 @@ def company_id(seed: int, number: int) -> str:
     return f"cust-{_digest(seed, 'company', number)}"
 
 
-def person(seed: int, number: int, updated_ms: int, moved: bool = False) -> Profile:
-    """A private customer; one who `moved` has another address."""
+def person(seed: int, number: int, updated_ms: int, moved: bool = False, withdrawn: bool = False) -> Profile:
+    """A private customer; one who `moved` has another address, one who has `withdrawn` consents to nothing."""
     random = stream(seed, f"person {number}")
     first, last = _pick(_FIRST, random), _pick(_LAST, random)
     house, city, language = int(random.integers(1, 120)), _pick(_CITIES, random), _pick(_LANGUAGES, random)
     street, marketing, phone = _pick(_STREETS, random), bool(random.random() < 0.55), int(random.integers(0, 1_000))
+    contact = bool(random.random() < 0.85)
     if moved:
         street, city, house = _pick(_STREETS, random), _pick(_CITIES, random), int(random.integers(1, 120))
     return Profile(
@@ -55,7 +56,7 @@ def person(seed: int, number: int, updated_ms: int, moved: bool = False) -> Prof
         city=city[1],
         country="DE",
         language=language,
-        consents={"aftersales_contact": bool(random.random() < 0.85), "marketing": marketing},
+        consents={"aftersales_contact": contact and not withdrawn, "marketing": marketing and not withdrawn},
     )
 
 

@@ -16,8 +16,10 @@ from simulator.models import Powertrain, StationModel, VehicleModel
 from wire import messages, vin
 from wire.topics import Kind
 
-_YEAR_FIRST: Final = 2014
-_YEAR_CODES: Final = "EFGHJKLMNPR"  # 2014 to 2024, 49 CFR 565.15 table VII
+YEAR_FIRST: Final = 2014
+_YEARS: Final = 11
+"""Cars that drive are of 2014 to 2024."""
+_YEAR_CODES: Final = "EFGHJKLMNPRSTVWXY123456789ABCD"  # 2014 to 2043, 49 CFR 565.15 table VII
 _VIN_ALPHABET: Final = "0123456789ABCDEFGHJKLMNPRSTUVWXYZ"
 COLORS: Final = ("white", "black", "grey", "silver", "blue", "red", "green")
 AGE_REFERENCE: Final = datetime(2025, 6, 1, tzinfo=UTC)
@@ -59,7 +61,7 @@ def vehicles(seed: int, count: int) -> VehicleTraits:
     return VehicleTraits(
         seed=seed,
         model=_vehicle_models(seed, count),
-        year=_YEAR_FIRST + np.floor(len(_YEAR_CODES) * newness).astype(np.int64),
+        year=YEAR_FIRST + np.floor(_YEARS * newness).astype(np.int64),
         delivered_day=np.floor(365 * stream(seed, "delivered").random(count)).astype(np.int64),
         kilometres_per_year=np.clip(stream(seed, "mileage").normal(13_500, 3_500, count), 5_000, 28_000),
         color=np.floor(len(COLORS) * stream(seed, "color").random(count)).astype(np.int64),
@@ -105,7 +107,7 @@ def vehicle_vin(traits: VehicleTraits, index: int) -> str:
     """A VIN with a valid check digit; unique within a seed for up to a million vehicles."""
     code = int(_digest(traits.seed, "vin", index, 8), 16)
     described = "".join(_VIN_ALPHABET[(code >> (6 * place)) % len(_VIN_ALPHABET)] for place in range(5))
-    year = _YEAR_CODES[int(traits.year[index]) - _YEAR_FIRST]
+    year = _YEAR_CODES[int(traits.year[index]) - YEAR_FIRST]
     draft = f"{vehicle_model(traits, index).wmi}{described}0{year}F{index % 1_000_000:06d}"
     return draft[:8] + vin.check_digit(draft) + draft[9:]
 

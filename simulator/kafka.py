@@ -10,10 +10,16 @@ from simulator.errors import UnreachableError
 from simulator.settings import SendSection
 from wire import codec, topics
 from wire.kafka import PRODUCER
-from wire.messages import LifecycleStep, Profile, Role, plain
+from wire.messages import Activity, LifecycleStep, Profile, Role, plain
 from wire.records import Headers, cloud_event
 
 _POLL_EVERY: Final = 256
+_TOPICS: Final = (
+    topics.CUSTOMER_PROFILES,
+    topics.ASSET_ROLES,
+    topics.VEHICLE_LIFECYCLE,
+    topics.CUSTOMER_ACTIVITY,
+)
 
 
 class Record(NamedTuple):
@@ -25,7 +31,7 @@ class Record(NamedTuple):
     headers: Headers
 
 
-def record(fact: Profile | Role | LifecycleStep, source: str) -> Record:
+def record(fact: Profile | Role | LifecycleStep | Activity, source: str) -> Record:
     """The record of a fact; its id names this version of the fact."""
     if isinstance(fact, Profile):
         topic, key, kind, id_ = topics.CUSTOMER_PROFILES, fact.customer_id, "profile.v1", fact.customer_id
@@ -33,6 +39,9 @@ def record(fact: Profile | Role | LifecycleStep, source: str) -> Record:
     elif isinstance(fact, Role):
         topic, key, kind, id_ = topics.ASSET_ROLES, fact.asset_id, "role.v1", fact.role_id
         time_ms = fact.recorded_ms
+    elif isinstance(fact, Activity):
+        topic, key, kind, id_ = topics.CUSTOMER_ACTIVITY, fact.customer_id, "activity.v1", fact.activity_id
+        time_ms = fact.ts
     else:
         topic, key, kind, id_ = topics.VEHICLE_LIFECYCLE, fact.asset_id, "lifecycle.v1", f"{fact.asset_id}:{fact.step}"
         time_ms = fact.ts
@@ -75,10 +84,6 @@ def _check_topics(producer: Producer, servers: str, timeout_s: float) -> None:
         existing = producer.list_topics(timeout=timeout_s).topics
     except KafkaException as error:
         raise UnreachableError(f"no Kafka broker answers at {servers}: {error.args[0].str()}") from error
-    missing = [
-        topic
-        for topic in (topics.CUSTOMER_PROFILES, topics.ASSET_ROLES, topics.VEHICLE_LIFECYCLE)
-        if topic not in existing
-    ]
+    missing = [topic for topic in _TOPICS if topic not in existing]
     if missing:
         raise UnreachableError(f"{servers} has no topic {', '.join(missing)}: run `fleetfold-cloud topics create`")

@@ -44,6 +44,10 @@ class Database:
         )
         return int(answer[0]["total"]) if answer else 0
 
+    def activity_ids(self) -> list[str]:
+        """Ids of everything that customers did."""
+        return self._answered(lambda: [each["_id"] for each in self._database["activities"].find({}, {"_id": 1})])
+
     def _page(self, page: list[str]) -> list[tuple[str, Actual]]:
         wanted = {"asset_id": {"$in": page}}
         twins = {twin["_id"]: twin for twin in self._database["twins"].find({"_id": {"$in": page}}, {"fold": 0})}

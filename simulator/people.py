@@ -1,37 +1,36 @@
-"""Who owned which asset when, and what happened in its life: facts for the topics of customers and assets.
+"""Who owned which asset when, what happened in its life and what its owners did: facts for the topics of customers
+and assets.
 
 Same seed: same assets as in `run`, same customers. All times are calendar dates in the past, before any simulated
-telemetry, but for a transfer that is announced for some weeks after `now_ms`.
+telemetry, but for a transfer that is announced for some weeks after `now_ms`, and cars that are on order then.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
 from msgspec import structs
 
-from simulator import customers, identity
+from simulator import customers, identity, lives, relations
 from simulator.arrays import stream
-from simulator.identity import StationTraits, VehicleTraits
-from wire.messages import Attributes, LifecycleStep, Profile, Role
+from simulator.identity import StationTraits
+from simulator.lives import Life
+from simulator.relations import Person
+from wire.messages import Activity, Attributes, LifecycleStep, Profile, Role
 from wire.topics import Kind
 
-Fact = Profile | Role | LifecycleStep
-StepName = Literal["ordered", "built", "shipped", "sold", "delivered", "serviced", "resold"]
+Fact = Profile | Role | LifecycleStep | Activity
 RoleName = Literal["owner", "driver", "lessee", "fleet_manager", "operator"]
 
 CARS_PER_COMPANY: Final = 6
 _COMPANY_SHARE: Final = 0.2
-_RESOLD_SHARE: Final = 0.3
 _FUTURE_SHARE: Final = 0.03
 _DRIVER_SHARE: Final = 0.2
 _SECOND_CAR_SHARE: Final = 0.15
 _CORRECTED_SHARE: Final = 0.05
 _RETRACTED_SHARE: Final = 0.03
-_MOVED_SHARE: Final = 0.1
 _DAY_MS: Final = 86_400_000
-_LAST_PAST_DAY: Final = datetime(2025, 5, 1, 12, tzinfo=UTC)
-"""Everything that has happened, has happened by then."""
+_PROFILES_FROM: Final = datetime(2024, 1, 1, tzinfo=UTC)
 _STOCK: Final = 1_000_000
 """Numbers of the persons that only appear as previous or next owners begin here."""
 
@@ -49,11 +48,14 @@ def facts(
 ) -> list[Fact]:
     """All facts, in the order in which they become known, which is not the order in which they happened."""
     vehicles, stations = identity.vehicles(seed, vehicle_count), identity.stations(seed, station_count)
+    now = datetime.fromtimestamp(now_ms / 1_000, UTC)
     known: list[Fact] = []
-    odometer_m = identity.odometer_m(vehicles).tolist()
-    for index in range(vehicle_count):
-        known += _vehicle_life(vehicles, index, odometer_m[index])
-        known += _vehicle_roles(vehicles, index, now_ms)
+    for life in lives.driving(vehicles):
+        known += _told(seed, life, list(_driving_roles(seed, life, now_ms)))
+    for life in lives.on_order(seed, vehicle_count, now):
+        known += _told(seed, life, [_buyer(seed, life)])
+    for life in lives.scrapped(seed, vehicle_count):
+        known += _told(seed, life, list(_former_roles(seed, life)))
     for index in range(station_count):
         known += _station_life(stations, index)
     for number, other in enumerate(others):
@@ -82,13 +84,35 @@ def _role(
     )
 
 
-def _vehicle_roles(traits: VehicleTraits, index: int, now_ms: int) -> Iterator[Role]:
-    seed = traits.seed
-    asset_id, begins = identity.asset_id(seed, Kind.VEHICLE, index), identity.delivered(traits, index)
+def _told(seed: int, life: Life, roles: Sequence[Role]) -> Iterator[Fact]:
+    yield from life.steps
+    yield from roles
+    yield from relations.around(seed, life, roles)
+
+
+def _buyer(seed: int, life: Life) -> Role:
+    """Who will get a car that is on order: announced when it was ordered."""
+    announced = _role(life.asset_id, 0, "owner", customers.person_id(seed, _number(6, life)), life.delivered)
+    return structs.replace(announced, recorded_ms=_ms(life.ordered))
+
+
+def _former_roles(seed: int, life: Life) -> Iterator[Role]:
+    """The owners of a car that is no more."""
+    first, second = (customers.person_id(seed, _number(stock, life)) for stock in (6, 7))
+    yield _role(life.asset_id, 0, "owner", first, life.delivered, life.resold or life.scrapped)
+    if life.resold is not None:
+        yield _role(life.asset_id, 1, "owner", second, life.resold, life.scrapped)
+
+
+def _number(stock: int, life: Life) -> int:
+    return stock * _STOCK + life.number - lives.FIRST_OTHER
+
+
+def _driving_roles(seed: int, life: Life, now_ms: int) -> Iterator[Role]:
+    asset_id, index, begins, resold = life.asset_id, life.number, life.delivered, life.resold
     random = stream(seed, f"roles {index}")
     draws = random.random(8).tolist()
     number, holder = 0, _holder(seed, index, draws[0], draws[1])
-    resold = _resold(traits, index)
     if resold is not None:
         before = customers.person_id(seed, _STOCK + index)
         yield _role(asset_id, 0, "owner", before, begins, resold)
@@ -129,69 +153,6 @@ def _holder(seed: int, index: int, kind: float, which: float) -> str:
     return customers.person_id(seed, index)
 
 
-def _resold(traits: VehicleTraits, index: int) -> datetime | None:
-    share, when = stream(traits.seed, f"resale {index}").random(2).tolist()
-    delivered = identity.delivered(traits, index)
-    earliest = delivered + timedelta(days=300)
-    if share >= _RESOLD_SHARE or earliest >= _LAST_PAST_DAY:
-        return None
-    resold: datetime = earliest + (_LAST_PAST_DAY - earliest) * when
-    return resold.replace(minute=0, second=0, microsecond=0)
-
-
-def _vehicle_life(traits: VehicleTraits, index: int, odometer_m: float) -> Iterator[LifecycleStep]:
-    """Ordered, built, shipped, sold, delivered, serviced, resold; the attributes come as they become known."""
-    asset_id = identity.asset_id(traits.seed, Kind.VEHICLE, index)
-    full, delivered = identity.vehicle_attributes(traits, index), identity.delivered(traits, index)
-    ordered = delivered - timedelta(days=150 + index % 60)
-    chosen = Attributes(brand=full.brand, model=full.model, variant=full.variant, color=full.color)
-    made = Attributes(
-        vin=full.vin,
-        year=full.year,
-        powertrain=full.powertrain,
-        placard_pressure_kpa=full.placard_pressure_kpa,
-        battery_capacity_kwh=full.battery_capacity_kwh,
-    )
-
-    steps: list[tuple[StepName, datetime, Attributes, str]] = [
-        ("ordered", ordered, chosen, "Autohaus Isartal"),
-        ("built", delivered - timedelta(days=40), made, "Werk Nord"),
-        ("shipped", delivered - timedelta(days=20), Attributes(), "Bremerhaven"),
-        ("sold", delivered - timedelta(days=2), Attributes(), "Autohaus Isartal"),
-        ("delivered", delivered, Attributes(plate=full.plate), "Autohaus Isartal"),
-    ]
-    steps += [("serviced", when, Attributes(), "Werkstatt Ost") for when in _services(delivered)]
-    resold = _resold(traits, index)
-    if resold is not None:
-        steps.append(("resold", resold, Attributes(), "München"))
-    for name, when, attributes, place in steps:
-        yield LifecycleStep(
-            v=1,
-            asset_id=asset_id,
-            kind=Kind.VEHICLE,
-            step=name,
-            ts=_ms(when),
-            attributes=attributes,
-            place=place,
-            odometer_m=_odometer_at(traits, index, when, odometer_m),
-        )
-
-
-def _services(delivered: datetime) -> Iterator[datetime]:
-    when = delivered + timedelta(days=520)
-    while when < _LAST_PAST_DAY:
-        yield when
-        when += timedelta(days=520)
-
-
-def _odometer_at(traits: VehicleTraits, index: int, when: datetime, now_m: float) -> int | None:
-    """None before delivery; never above what telemetry begins with."""
-    years = (when - identity.delivered(traits, index)).days / 365.25
-    if years < 0:
-        return None
-    return int(min(years * float(traits.kilometres_per_year[index]) * 1_000.0, 0.99 * now_m))
-
-
 def _station_life(traits: StationTraits, index: int) -> Iterator[Fact]:
     asset_id = identity.asset_id(traits.seed, Kind.STATION, index)
     full, commissioned = identity.station_attributes(traits, index), identity.commissioned(traits, index)
@@ -228,27 +189,23 @@ def _other(seed: int, number: int, asset: OtherAsset) -> Iterator[Fact]:
         yield _role(asset.asset_id, 0, "operator", customers.OPERATOR, begins)
 
 
-def _profiles(seed: int, customer_ids: set[str], vehicle_count: int) -> Iterator[Profile]:
-    """A profile of everybody who holds or held anything; some moved house since, and both versions are told."""
+def _profiles(seed: int, customer_ids: set[str], vehicle_count: int) -> Iterator[Profile | Activity]:
+    """A profile of everybody who holds or held anything."""
     for customer_id, number, is_company in _numbers(seed, vehicle_count):
         if customer_id not in customer_ids:
             continue
-        random = stream(seed, f"profile {customer_id}")
-        updated = _ms(datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=int(random.integers(0, 9_000))))
         if is_company:
-            yield customers.company(seed, number, updated)
-            continue
-        yield customers.person(seed, number, updated)
-        if random.random() < _MOVED_SHARE:
-            yield customers.person(seed, number, updated + 90 * _DAY_MS, moved=True)
+            yield customers.company(seed, number, _ms(_PROFILES_FROM))
+        else:
+            yield from relations.profile_of(seed, Person(customer_id, number))
     if customers.OPERATOR in customer_ids:
-        yield customers.operator(_ms(datetime(2024, 1, 1, tzinfo=UTC)))
+        yield customers.operator(_ms(_PROFILES_FROM))
 
 
 def _numbers(seed: int, vehicle_count: int) -> Iterator[tuple[str, int, bool]]:
     """Every customer that can occur: id, number, whether a company."""
     for company in range(vehicle_count // (CARS_PER_COMPANY * 5) + 1):
         yield customers.company_id(seed, company), company, True
-    for stock in range(6):
-        for index in range(vehicle_count if stock < 5 else 100):
+    for stock in range(8):
+        for index in range(vehicle_count if stock < 5 else max(100, vehicle_count)):
             yield customers.person_id(seed, stock * _STOCK + index), stock * _STOCK + index, False

@@ -9,7 +9,7 @@ A directory, append-only; whatever kills the writer leaves a readable prefix, an
   unsigned 32-bit integers.
 - `faults.jsonl`: `{asset_id, fault, detector, onset_ms, visible_ms}`; a later line about the same asset and fault
   replaces an earlier one.
-- `roles.jsonl`, `profiles.jsonl`, `lifecycle.jsonl`: messages of the contract, one a line.
+- `roles.jsonl`, `profiles.jsonl`, `lifecycle.jsonl`, `activities.jsonl`: messages of the contract, one a line.
 - `progress.json`: numbers for people who watch, replaced as a whole.
 """
 
@@ -26,7 +26,7 @@ import msgspec
 from simulator.devices import Message
 from simulator.errors import UnusableError
 from wire import codec
-from wire.messages import LifecycleStep, Profile, Role, plain
+from wire.messages import Activity, LifecycleStep, Profile, Role, plain
 
 RUN: Final = "run.json"
 SENT: Final = "sent.msgpack"
@@ -35,11 +35,12 @@ FAULTS: Final = "faults.jsonl"
 ROLES: Final = "roles.jsonl"
 PROFILES: Final = "profiles.jsonl"
 LIFECYCLE: Final = "lifecycle.jsonl"
+ACTIVITIES: Final = "activities.jsonl"
 PROGRESS: Final = "progress.json"
 SENT_MAX: Final = 2**32
 """Messages of one run: positions are 32-bit."""
 
-_FILE_OF: Final = {Role: ROLES, Profile: PROFILES, LifecycleStep: LIFECYCLE}
+_FILE_OF: Final = {Role: ROLES, Profile: PROFILES, LifecycleStep: LIFECYCLE, Activity: ACTIVITIES}
 
 
 class TruthError(UnusableError):
@@ -103,7 +104,7 @@ class TruthWriter:
         """Record faults, each a named tuple with the fields of `faults.jsonl`."""
         self._lines(FAULTS, [json.dumps(report._asdict()).encode() for report in reports])
 
-    def facts(self, messages: Iterable[Role | Profile | LifecycleStep]) -> None:
+    def facts(self, messages: Iterable[Role | Profile | LifecycleStep | Activity]) -> None:
         """Record what was said about customers, ownership and life."""
         lines: dict[str, list[bytes]] = {}
         for message in messages:
@@ -190,6 +191,9 @@ class Truth:
 
     def lifecycle(self) -> list[LifecycleStep]:
         return [msgspec.convert(line, LifecycleStep) for line in self._lines(LIFECYCLE)]
+
+    def activities(self) -> list[Activity]:
+        return [msgspec.convert(line, Activity) for line in self._lines(ACTIVITIES)]
 
     def _acknowledged(self) -> bytearray:
         """A byte for each position up to the highest acknowledged one: 1 where it was."""

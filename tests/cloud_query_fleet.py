@@ -197,6 +197,20 @@ def roles(number: int) -> list[Document]:
     ]
 
 
+def activity(customer_number: int, days_ago: int) -> Document:
+    customer_id = f"C{customer_number:05d}"
+    return {
+        "_id": f"{customer_id}:booked:{days_ago}",
+        "customer_id": customer_id,
+        "ts": NOW - timedelta(days=days_ago),
+        "type": "booked",
+        "via": "app",
+        "asset_id": vehicle_id(2 * customer_number),
+        "subject": "appointment",
+        "reference": f"WO-{days_ago}",
+    }
+
+
 def anomaly(open_finding: Document, asset_id: str, kind: str) -> Document:
     held = dict(open_finding)
     return {
@@ -243,3 +257,4 @@ def fill(database: Database[Document]) -> None:
     database["anomalies"].insert_many(raised)
     events = [event(vehicle_id(number), seq) for number in range(0, VEHICLES, 100) for seq in range(8)]
     database["events"].insert_many(events)
+    database["activities"].insert_many([activity(50, days) for days in range(1, 16)])

@@ -209,19 +209,46 @@ class Attributes(Struct, frozen=True, omit_defaults=True):
 
 
 class LifecycleStep(Struct, frozen=True, omit_defaults=True):
-    """A step in an asset's life, from order to scrap. (asset_id, step, ts) names it."""
+    """A step in an asset's life, from order to scrap. (asset_id, step, ts) names it.
+
+    `body_built`, `painted`, `assembled` and `tested` are stations of production; `built` ends it. `reference` is
+    whatever number the sender knows it by: an order, a work order, a recall campaign.
+    """
 
     v: Version
     asset_id: AssetId
     kind: topics.Kind
     step: Literal[
-        "ordered", "built", "shipped", "delivered", "sold", "installed", "commissioned",
+        "ordered", "body_built", "painted", "assembled", "tested", "built",
+        "shipped", "delivered", "sold", "installed", "commissioned",
         "serviced", "recalled", "resold", "scrapped",
     ]  # fmt: skip
     ts: TimeMs
     attributes: Attributes = Attributes()
     place: Text | None = None
     odometer_m: Sequence | None = None
+    reference: Text | None = None
+
+
+class Activity(Struct, frozen=True, omit_defaults=True):
+    """Something a customer did, on a topic keyed by `customer_id`; `activity_id` never names two.
+
+    `asset_id` is the car it was about, `reference` the number the sender knows it by. `amount` has the currency's
+    main unit, `currency` is ISO 4217.
+    """
+
+    v: Version
+    activity_id: Text
+    customer_id: CustomerId
+    ts: TimeMs
+    type: Literal["browsed", "booked", "complained", "purchased", "moved", "consent_changed"]
+    via: Literal["web", "app", "phone", "dealer"]
+    asset_id: AssetId | None = None
+    subject: Text | None = None
+    reference: Text | None = None
+    amount: Annotated[float, Meta(ge=0)] | None = None
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")] | None = None
+    consents: Annotated[dict[Name, bool], _SMALL_MAP] = {}
 
 
 class Anomaly(Struct, frozen=True, omit_defaults=True):

@@ -62,6 +62,7 @@ TYPES: Final[dict[str, Any]] = {
     "profile": messages.Profile,
     "role": messages.Role,
     "lifecycle_step": messages.LifecycleStep,
+    "activity": messages.Activity,
     "anomaly": messages.Anomaly,
     "record_headers": RecordHeaders,
     "dead_letter_headers": DeadLetterHeaders,

@@ -102,10 +102,10 @@ _SOURCES: Final = (
     TopicSpec(CUSTOMER_PROFILES, "customer_id", compacted=True),
     TopicSpec(ASSET_ROLES, "asset_id"),
     TopicSpec(VEHICLE_LIFECYCLE, "asset_id"),
+    TopicSpec(CUSTOMER_ACTIVITY, "customer_id"),
 )
 KAFKA_TOPICS: Final = (
     *_SOURCES,
-    TopicSpec(CUSTOMER_ACTIVITY, "customer_id"),
     TopicSpec(TWIN_ANOMALIES, "asset_id"),
     TopicSpec(ML_MODELS, "model_id", compacted=True, partitions=1),
     *(TopicSpec(dead_letter_topic(source.name), source.key, partitions=1) for source in _SOURCES),

@@ -10,6 +10,8 @@ from cloud.queries.reading import Document, Reader
 
 ROLES_MAX: Final = 1_000
 """Most periods read of one customer, the latest first."""
+ACTIVITIES_MAX: Final = 10
+"""The latest activities shown of a customer."""
 
 _CANDIDATES_MAX: Final = 10
 _ASSET: Final = {"attributes": 1, "health": 1, "connection": 1, "kind": 1, "lifecycle.state": 1}
@@ -29,6 +31,7 @@ class Shown(NamedTuple):
     profile: Document | None
     held: list[Period]
     before: list[Period]
+    activities: list[Document]
     cut: bool
 
 
@@ -45,7 +48,10 @@ def show(reader: Reader, key: str, now: datetime) -> Shown | list[str]:
         similar = reader.similar("customers", "display_name", key.strip(), NAME_COLLATION)
         return [_named(profile) for profile in similar]
     held, before = _periods(roles[:ROLES_MAX], _twins(reader, roles), now)
-    return Shown(customer_id, profiles[0] if profiles else None, held, before, len(roles) > ROLES_MAX)
+    latest = [("customer_id", -1), ("ts", -1)]
+    activities = reader.find("activities", {"customer_id": customer_id}, latest, ACTIVITIES_MAX)
+    profile = profiles[0] if profiles else None
+    return Shown(customer_id, profile, held, before, activities, len(roles) > ROLES_MAX)
 
 
 def _by_name(reader: Reader, key: str) -> list[Document]:

@@ -114,10 +114,11 @@ def _signals(shown: Document, now: datetime) -> Table | None:
 
 
 def _lifecycle(held: Document) -> Table | None:
-    table = _table("step", "day", "place", "odometer")
+    table = _table("step", "day", "place", "odometer", "reference")
     for step in held.get("steps", []):
         odometer = f"{step['odometer_m'] / 1_000:.0f} km" if "odometer_m" in step else ""
-        _row(table, [step["step"], formats.day(step["ts"]), step.get("place", ""), odometer])
+        cells = [formats.words(step["step"]), formats.day(step["ts"]), step.get("place", ""), odometer]
+        _row(table, [*cells, step.get("reference", "")])
     return table if table.row_count else None
 
 
@@ -155,9 +156,9 @@ def profile_lines(customer_id: str, profile: Document | None) -> Table:
 
 def customer(
     head: Table, held: Sequence[tuple[Document, Document | None]], before: Sequence[tuple[Document, Document | None]],
-    now: datetime,
+    activities: Sequence[Document], now: datetime,
 ) -> RenderableType:  # fmt: skip
-    """A customer with assets: `(role, twin)` each."""
+    """A customer with assets, `(role, twin)` each, and what they did lately."""
     parts: list[RenderableType] = [head]
     parts += _section("assets", _periods(held))
     parts += _section("assets before", _periods(before))
@@ -168,7 +169,18 @@ def customer(
         for finding in known.get("health", {}).get("open", [])
     ]
     parts += _section("open findings", _findings(open_findings, now))
+    parts += _section("latest activities", _activities(activities))
     return Group(*parts)
+
+
+def _activities(activities: Sequence[Document]) -> Table | None:
+    table = _table("day", "activity", "via", "about", "asset", "reference", "amount")
+    for activity in activities:
+        amount = f"{activity['amount']:.2f} {activity.get('currency', '')}" if "amount" in activity else ""
+        cells = [formats.words(activity["type"]), activity["via"], activity.get("subject", "")]
+        cells += [activity.get("asset_id", ""), activity.get("reference", ""), amount]
+        _row(table, [formats.day(activity["ts"]), *cells])
+    return table if activities else None
 
 
 def _periods(periods: Sequence[tuple[Document, Document | None]]) -> Table | None:

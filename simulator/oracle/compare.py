@@ -1,7 +1,7 @@
 """Twins against expectations, one difference a line that a person understands."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
 
@@ -15,7 +15,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Difference(NamedTuple):
-    """`amount` of something that is not as it must be."""
+    """`amount` of something that is not as it must be, of an asset or (`asset_id` is then theirs) a customer."""
 
     kind: Kind
     asset_id: str
@@ -51,6 +51,12 @@ def differences(world: World, asset: Expected, actual: Actual, now_ms: int) -> I
         *_findings(asset, actual.anomalies),
     ):
         yield Difference("wrong", asset.asset_id, 1, text)
+
+
+def activities(world: World, found: Set[str]) -> Iterator[Difference]:
+    """What customers did, against the ids that the database has."""
+    for missing in sorted(world.activities.keys() - found):
+        yield Difference("wrong", world.activities[missing], 1, f"activity {missing} is missing")
 
 
 def folded(twin: Document | None) -> int:

@@ -94,6 +94,8 @@ class World:
 
     assets: dict[str, Expected] = field(default_factory=dict)
     names: dict[str, tuple[int, str]] = field(default_factory=dict)
+    activities: dict[str, str] = field(default_factory=dict)
+    """Customer by activity id."""
 
     def asset(self, asset_id: str) -> Expected:
         if asset_id not in self.assets:
@@ -134,6 +136,8 @@ def _facts(world: World, truth: Truth) -> None:
         known_name = world.names.get(profile.customer_id)
         if known_name is None or known_name[0] <= profile.updated_ms:
             world.names[profile.customer_id] = (profile.updated_ms, profile.display_name)
+    for activity in truth.activities():
+        world.activities[activity.activity_id] = activity.customer_id
     for step in truth.lifecycle():
         world.asset(step.asset_id).steps[step.ts, step.step] = step
 

@@ -57,9 +57,11 @@ class Verdict(NamedTuple):
         }
 
 
-def verdict(world: World, actual: Iterable[tuple[str, Actual]], now_ms: int) -> Verdict:
-    """Compare every expected asset with what there is."""
-    found: list[Difference] = []
+def verdict(
+    world: World, actual: Iterable[tuple[str, Actual]], now_ms: int, activity_ids: Iterable[str] = ()
+) -> Verdict:
+    """Compare every expected asset, and what customers did, with what there is."""
+    found: list[Difference] = list(compare.activities(world, set(activity_ids)))
     folded = 0
     for asset_id, there in actual:
         expected = world.assets[asset_id]

@@ -351,6 +351,13 @@ BUILT = {
 }
 
 
+BOOKED = {"activity_id": "b1", "customer_id": "c1", "ts": NOW_MS - 700, "type": "booked", "via": "app", "asset_id": "a"}
+
+
+def booked(offset: int = 0) -> Record:
+    return fact("customer.activity.v1", "c1", BOOKED, offset)
+
+
 def facts() -> dict[str, Record]:
     return {
         "profile": fact("customer.profiles.v1", "c1", PROFILE, 0),
@@ -371,9 +378,17 @@ def test_facts_in_any_order_link_the_same_twin(world: World, order: Sequence[str
     assert twin["counters"]["frames"] == 1
 
 
+def test_what_a_customer_did_is_kept_once(world: World) -> None:
+    world.fold([booked()], [booked(), booked(1)])
+    (kept,) = world.all("activities")
+    assert (kept["_id"], kept["customer_id"], kept["type"], kept["asset_id"]) == ("b1", "c1", "booked", "a")
+
+
 def test_an_erased_customer_leaves_no_name_behind(world: World) -> None:
-    world.fold(list(facts().values()), [fact("customer.profiles.v1", "c1", None, 1)])
-    assert world.all("customers") == []
+    world.fold([*facts().values(), booked()])
+    assert len(world.all("activities")) == 1
+    world.fold([fact("customer.profiles.v1", "c1", None, 1)])
+    assert world.all("customers") == world.all("activities") == []
     assert world.twin()["owner"]["display_name"] is None
 
 
@@ -404,6 +419,8 @@ BAD_FACTS: list[tuple[str, str, dict[str, Any], bytes]] = [
     ("asset.roles.v1", "b", ROLE, b"wrong_asset"),
     ("customer.profiles.v1", "c1", {"customer_id": "c1"}, b"wrong_shape"),
     ("customer.profiles.v1", "c1", PROFILE | {"updated_ms": -4}, b"wrong_shape"),
+    ("customer.activity.v1", "c2", BOOKED, b"wrong_asset"),
+    ("customer.activity.v1", "c1", BOOKED | {"type": "stared"}, b"wrong_shape"),
 ]
 
 

@@ -297,6 +297,15 @@ def test_a_customer_is_found_by_name_and_shown_for_people(ask: Ask) -> None:
         assert part in text
 
 
+def test_a_customer_is_shown_with_the_latest_activities(ask: Ask) -> None:
+    text = ask("customers", "show", "C00050").stdout
+    assert "latest activities" in text
+    assert "WO-1 " in text
+    shown = json.loads(ask("customers", "show", "C00050", "--json").stdout)
+    assert [each["reference"] for each in shown["activities"]] == [f"WO-{days}" for days in range(1, 11)]
+    assert "latest activities" not in ask("customers", "show", "C00051").stdout
+
+
 def test_a_name_of_several_customers_lists_them(ask: Ask) -> None:
     text = ask("customers", "show", "garc", code=1).stderr
     assert "C00003 García 00003" in text

@@ -12,9 +12,14 @@ from simulator.truth import Truth
 from tests import kafka_topics
 from wire import codec, topics
 from wire.kafka import CONSUMER
-from wire.messages import LifecycleStep, Profile, Role, shaped
+from wire.messages import Activity, LifecycleStep, Profile, Role, shaped
 
-TOPICS = {topics.CUSTOMER_PROFILES: Profile, topics.ASSET_ROLES: Role, topics.VEHICLE_LIFECYCLE: LifecycleStep}
+TOPICS = {
+    topics.CUSTOMER_PROFILES: Profile,
+    topics.ASSET_ROLES: Role,
+    topics.VEHICLE_LIFECYCLE: LifecycleStep,
+    topics.CUSTOMER_ACTIVITY: Activity,
+}
 NOW_MS = 1_780_000_000_000
 
 
@@ -52,14 +57,14 @@ def test_what_the_truth_says_is_on_the_topics_and_running_again_says_the_same(ka
     assert summary["recorded_assets"] == 1
     records = _consume(servers, 2 * summary["published"])
     truth = Truth(tmp_path / "once")
-    told = [*truth.roles(), *truth.profiles(), *truth.lifecycle()]
+    told = [*truth.roles(), *truth.profiles(), *truth.lifecycle(), *truth.activities()]
     heard = []
     ids = Counter()
     for record in records:
         message = shaped(codec.decode(record.value()), TOPICS[record.topic()])
         assert isinstance(message, TOPICS[record.topic()])
         headers = dict(record.headers())
-        key = message.customer_id if isinstance(message, Profile) else message.asset_id
+        key = message.customer_id if isinstance(message, (Profile, Activity)) else message.asset_id
         assert record.key().decode() == key == headers["ce_subject"].decode()
         assert headers["content-type"] == b"application/json"
         ids[record.topic(), headers["ce_source"], headers["ce_id"]] += 1

@@ -100,7 +100,7 @@ def test_two_comparisons_of_one_signal_make_a_range() -> None:
         ({"within_km": 5.0}, "--within-km needs --near"),
         ({"silent_for": "2 weeks"}, "--silent-for"),
         ({"silent_for": "0s"}, "--silent-for"),
-        ({"state": "flying"}, "there are: ordered, built, shipped, delivered"),
+        ({"state": "flying"}, "there are: ordered, body_built, painted, assembled, tested, built, shipped, delivered"),
         ({"sort": "modle"}, "did you mean model?"),
         ({"sort": "distance"}, "--sort: distance needs --near"),
         ({"sort": "-distance", "near": "48,11"}, "nearest"),

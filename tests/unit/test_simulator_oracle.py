@@ -308,3 +308,11 @@ def test_a_vin_is_never_printed(tmp_path):
     (found,) = _found(world, twin, Counter())
     assert "vin" in found.text
     assert "9Z1ABCDE7R0000001" not in found.text
+
+
+def test_an_activity_that_the_database_does_not_have_is_named_with_its_customer(world):
+    world.activities = {"c-1:booked:1": "c-1", "c-2:moved:2": "c-2"}
+    actual = [(CAR, Actual(TWIN, EVENT_IDS, []))]
+    assert report.verdict(world, actual, NOW_MS, ["c-1:booked:1", "c-2:moved:2", "of-another-run"]).good
+    bad = report.verdict(world, actual, NOW_MS, ["c-1:booked:1"])
+    assert bad.lines(20)[0] == "wrong: c-2: activity c-2:moved:2 is missing"

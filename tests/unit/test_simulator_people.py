@@ -13,7 +13,7 @@ from simulator.errors import UnusableError
 from simulator.oracle import expect
 from tests.simulator_world import settings
 from wire import codec, vin
-from wire.messages import LifecycleStep, Profile, Role, shaped
+from wire.messages import Activity, LifecycleStep, Profile, Role, shaped
 from wire.topics import Kind
 
 NOW_MS = int(datetime(2026, 6, 1, tzinfo=UTC).timestamp() * 1_000)
@@ -29,10 +29,28 @@ def _of(facts, kind):
     return [fact for fact in facts if isinstance(fact, kind)]
 
 
-def test_the_assets_are_those_of_the_fleet_with_the_same_seed(facts):
+@pytest.fixture(scope="module")
+def fleet():
+    """Everything of the seed that sends telemetry."""
     engine = Engine(settings(vehicles=200, stations=20), NOW_MS)
-    told = {step.asset_id for step in _of(facts, LifecycleStep)}
-    assert told == set(engine.vehicles.devices.ids) | set(engine.stations.devices.ids)
+    return set(engine.vehicles.devices.ids) | set(engine.stations.devices.ids)
+
+
+def _lives(facts):
+    lives = defaultdict(list)
+    for step in sorted(_of(facts, LifecycleStep), key=lambda step: step.ts):
+        lives[step.asset_id].append(step)
+    return lives
+
+
+def test_the_assets_are_those_of_the_fleet_and_some_that_never_send(facts, fleet):
+    others = {asset_id: life for asset_id, life in _lives(facts).items() if asset_id not in fleet}
+    assert fleet <= _lives(facts).keys()
+    ends = Counter("scrapped" if life[-1].step == "scrapped" else "on order" for life in others.values())
+    assert ends == {"on order": 10, "scrapped": 6}
+    for life in others.values():
+        assert life[-1].step == "scrapped" or "delivered" not in {step.step for step in life}
+        assert life[-1].ts <= NOW_MS
 
 
 def test_the_same_seed_says_the_same_and_another_seed_does_not(facts):
@@ -47,28 +65,99 @@ def test_every_fact_is_a_message_of_the_contract(facts):
 
 def test_every_vin_is_valid_and_belongs_to_one_car(facts):
     vins = [step.attributes.vin for step in _of(facts, LifecycleStep) if step.attributes.vin]
-    assert len(set(vins)) == len(vins) == 200
-    assert [vin.fault(number) for number in vins] == [None] * 200
+    assert 206 <= len(set(vins)) == len(vins) <= 216  # a car on order has none before its body is built
+    assert {vin.fault(number) for number in vins} == {None}
     plates = [step.attributes.plate for step in _of(facts, LifecycleStep) if step.attributes.plate]
-    assert len(set(plates)) == 200
+    assert len(set(plates)) == len(plates) == 206
 
 
-def test_a_life_is_in_order_and_over_before_telemetry_begins(facts):
-    lives = defaultdict(dict)
-    for step in _of(facts, LifecycleStep):
-        if step.kind is Kind.VEHICLE:
-            lives[step.asset_id].setdefault(step.step, step)
-            assert step.ts < START_OF_TELEMETRY_MS
-    for life in lives.values():
-        times = [life[name].ts for name in ("ordered", "built", "shipped", "sold", "delivered")]
-        assert times == sorted(times)
-        assert len(set(times)) == 5
+def test_a_car_is_made_step_by_step_in_order(facts):
+    making = ["ordered", "body_built", "painted", "assembled", "tested", "built", "shipped", "sold", "delivered"]
+    for life in _lives(facts).values():
+        if life[0].kind is Kind.VEHICLE:
+            made = [step for step in life if step.step in making]
+            assert [step.step for step in made] == making[: len(made)]
+            assert len({step.ts for step in made}) == len(made)
+            assert not any(step.attributes.vin for step in made if step.step == "ordered")
+
+
+def test_what_happened_to_a_car_that_drives_is_over_before_telemetry_begins(facts, fleet):
+    for asset_id, life in _lives(facts).items():
+        if asset_id in fleet:
+            assert life[-1].ts < START_OF_TELEMETRY_MS
+
+
+def test_recalls_call_back_some_model_years_and_most_come_for_the_repair(facts):
+    recalled = [step for step in _of(facts, LifecycleStep) if step.step == "recalled"]
+    repaired = {
+        (step.asset_id, step.reference)
+        for step in _of(facts, LifecycleStep)
+        if step.step == "serviced" and step.reference.startswith("RC-")
+    }
+    assert 0 < len(recalled) < 60
+    called = {(step.asset_id, step.reference) for step in recalled}
+    assert repaired < called
+    assert len(repaired) > len(called) / 2
+
+
+def test_a_scrapped_car_belongs_to_nobody_and_nothing_happens_to_it_afterwards(facts):
+    world = expect.World()
+    for role in _of(facts, Role):
+        world.asset(role.asset_id).roles[role.role_id] = role
+    scrapped = {asset_id: life for asset_id, life in _lives(facts).items() if life[-1].step == "scrapped"}
+    for asset_id, life in scrapped.items():
+        assert expect.holder(world, world.asset(asset_id), life[-1].ts) is None
+        assert expect.holder(world, world.asset(asset_id), life[-1].ts - 1).role == "owner"
+        assert not [fact for fact in _of(facts, Activity) if fact.asset_id == asset_id and fact.ts > life[-1].ts]
+
+
+def test_activities_fit_the_lives_of_the_cars(facts):
+    lives, activities = _lives(facts), _of(facts, Activity)
+    assert {fact.type for fact in activities} == {
+        "browsed", "booked", "complained", "purchased", "moved", "consent_changed",
+    }  # fmt: skip
+    bookings = {(fact.asset_id, fact.reference): fact for fact in activities if fact.type == "booked"}
+    for asset_id, life in lives.items():
+        for step in life:
+            if step.step == "serviced":
+                assert 0 < step.ts - bookings[asset_id, step.reference].ts < 15 * 86_400_000
+    ordered = {asset_id: life[0].ts for asset_id, life in lives.items()}
+    for fact in activities:
+        if fact.type == "browsed":
+            assert fact.ts < ordered[fact.reference]
+        elif fact.type == "complained":
+            assert fact.ts > next(step.ts for step in lives[fact.asset_id] if step.step == "delivered")
+
+
+def test_who_books_owns_the_car_at_the_time_of_the_service(facts):
+    owners = defaultdict(dict)
+    for role in sorted(_of(facts, Role), key=lambda role: role.recorded_ms):
+        if role.role == "owner":
+            owners[role.asset_id][role.role_id] = role
+    services = {(s.asset_id, s.reference): s.ts for s in _of(facts, LifecycleStep) if s.step == "serviced"}
+    for fact in _of(facts, Activity):
+        if fact.type == "booked":
+            at_ms = services[fact.asset_id, fact.reference]
+            holding = {
+                role.customer_id
+                for role in owners[fact.asset_id].values()
+                if not role.retracted and role.from_ms <= at_ms < (role.to_ms or at_ms + 1)
+            }
+            assert holding == {fact.customer_id}
+
+
+def test_a_consent_taken_back_is_in_the_newest_profile(facts):
+    newest = {profile.customer_id: profile for profile in sorted(_of(facts, Profile), key=lambda p: p.updated_ms)}
+    withdrawn = [fact for fact in _of(facts, Activity) if fact.type == "consent_changed"]
+    assert withdrawn
+    for fact in withdrawn:
+        assert newest[fact.customer_id].consents == fact.consents == {"aftersales_contact": False, "marketing": False}
 
 
 def test_the_odometer_in_the_workshop_is_below_the_one_of_the_first_frame(facts):
     engine = Engine(settings(vehicles=200, stations=20), NOW_MS)
     now_m = dict(zip(engine.vehicles.devices.ids, engine.fleet.motion.odometer_m, strict=True))
-    serviced = [step for step in _of(facts, LifecycleStep) if step.step == "serviced"]
+    serviced = [step for step in _of(facts, LifecycleStep) if step.step == "serviced" and step.asset_id in now_m]
     assert serviced
     for step in serviced:
         assert 0 < step.odometer_m < now_m[step.asset_id]
@@ -77,11 +166,11 @@ def test_the_odometer_in_the_workshop_is_below_the_one_of_the_first_frame(facts)
     assert sum(later.odometer_m > earlier.odometer_m for earlier, later in pairs) > 0.9 * len(pairs) > 50
 
 
-def test_every_vehicle_has_exactly_one_owner_now_and_every_station_an_operator(facts):
+def test_every_vehicle_has_exactly_one_owner_now_and_every_station_an_operator(facts, fleet):
     world = expect.World()
     for role in sorted(_of(facts, Role), key=lambda role: role.recorded_ms):
         world.asset(role.asset_id).roles[role.role_id] = role
-    kinds = {step.asset_id: step.kind for step in _of(facts, LifecycleStep)}
+    kinds = {step.asset_id: step.kind for step in _of(facts, LifecycleStep) if step.asset_id in fleet}
     for asset_id, kind in kinds.items():
         asset = world.asset(asset_id)
         holder = expect.holder(world, asset, NOW_MS)
@@ -127,11 +216,11 @@ def test_every_customer_has_a_profile_and_some_are_told_later_than_their_roles(f
 
 def test_some_customers_moved_house_and_the_newest_profile_says_so(facts):
     versions = defaultdict(list)
-    for profile in _of(facts, Profile):
+    for profile in sorted(_of(facts, Profile), key=lambda profile: profile.updated_ms):
         versions[profile.customer_id].append(profile)
-    moved = [sorted(several, key=lambda p: p.updated_ms) for several in versions.values() if len(several) > 1]
+    moved = {fact.customer_id for fact in _of(facts, Activity) if fact.type == "moved"}
     assert len(moved) > 10
-    for old, new in moved:
+    for old, *_, new in (versions[customer_id] for customer_id in moved):
         assert (old.display_name, old.email) == (new.display_name, new.email)
         assert (old.street, old.city) != (new.street, new.city)
 
@@ -140,7 +229,7 @@ def test_a_record_is_keyed_as_the_contract_says_and_its_id_repeats(facts):
     ids = set()
     for fact in facts:
         record = kafka.record(fact, "/test")
-        key = fact.customer_id if isinstance(fact, Profile) else fact.asset_id
+        key = fact.customer_id if isinstance(fact, (Profile, Activity)) else fact.asset_id
         headers = dict(record.headers)
         assert record.key == key == headers["ce_subject"].decode()
         assert headers["content-type"] == b"application/json"

@@ -28,7 +28,7 @@ MESSAGES: dict[str, Any] = DOCUMENT["components"]["messages"]
 BY_ADDRESS = {channel["address"]: channel for channel in CHANNELS.values()}
 KAFKA = {address: channel for address, channel in BY_ADDRESS.items() if "/" not in address}
 MQTT = {address: channel for address, channel in BY_ADDRESS.items() if "/" in address}
-RESERVED = {topics.CUSTOMER_ACTIVITY, topics.ML_MODELS}
+RESERVED = {topics.ML_MODELS}
 SHAPES: dict[str, Any] = {
     "frame": Frame,
     "dtcEvent": AnyEvent,
@@ -42,6 +42,7 @@ SHAPES: dict[str, Any] = {
     "profile": schemas.TYPES["profile"],
     "role": schemas.TYPES["role"],
     "lifecycleStep": schemas.TYPES["lifecycle_step"],
+    "activity": schemas.TYPES["activity"],
     "anomaly": schemas.TYPES["anomaly"],
 }
 EXAMPLES = [
@@ -222,7 +223,7 @@ def test_the_record_of_a_batch_is_what_the_edge_agent_sends(name):
     assert KAFKA[parcel.topic]["messages"].keys() == {name}
 
 
-@pytest.mark.parametrize("name", ["profile", "role", "lifecycleStep"])
+@pytest.mark.parametrize("name", ["profile", "role", "lifecycleStep", "activity"])
 def test_the_record_of_a_fact_is_what_the_simulator_sends(name):
     (example,) = MESSAGES[name]["examples"]
     fact = shaped(example["payload"], SHAPES[name])
