@@ -1,0 +1,44 @@
+"""A series in equal steps of time, for plotting. Pure."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloud.history.columns import Column
+from cloud.history.series import Series, Times
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+
+class Steps(NamedTuple):
+    """One row per step that has samples; a step begins at a multiple of its length since the Unix epoch.
+
+    `minimum`, `maximum` and `mean` are None where values have no order in numbers: texts and lists.
+    """
+
+    from_ms: Times
+    samples: Counts
+    last: Column
+    minimum: Column | None
+    maximum: Column | None
+    mean: Floats | None
+
+
+def resample(series: Series, every_ms: int) -> Steps:
+    """Minimum, maximum, mean, last and count of each step. The series must be in order of time."""
+    steps = series.times_ms // every_ms
+    if not len(steps):
+        return Steps(series.times_ms, np.zeros(0, np.int64), series.values, None, None, None)
+    starts = np.flatnonzero(np.concatenate((np.array([True]), np.diff(steps) > 0)))
+    count = np.diff(np.append(starts, len(steps)))
+    last = series.values[starts + count - 1]
+    from_ms = steps[starts] * every_ms
+    if series.values.dtype == object:
+        return Steps(from_ms, count, last, None, None, None)
+    minimum = np.minimum.reduceat(series.values, starts)
+    maximum = np.maximum.reduceat(series.values, starts)
+    # Dividing first: the sum of values near the greatest float would overflow.
+    mean = np.add.reduceat(series.values / np.repeat(count, count), starts)
+    return Steps(from_ms, count, last, minimum, maximum, mean)
