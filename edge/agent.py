@@ -155,6 +155,7 @@ class Agent:
         return is_durable
 
     def _checkpoint(self) -> None:
+        self._on_disk("expire", self._spool.expire)
         if self._on_disk("checkpoint", self._spool.checkpoint):
             self._on_disk("delete", self._spool.trim)
         lost = self._spool.lost.total()

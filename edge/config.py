@@ -56,11 +56,16 @@ class EdgeKafkaSettings(KafkaSettings):
 
 
 class SpoolSettings(Section):
-    """`window_bytes_max`: of each class so much may be on its way to Kafka."""
+    """`window_bytes_max`: of each class so much may be on its way to Kafka.
+
+    `signals_age_s_max`, `events_age_s_max`: what waits longer for Kafka is given up; unset: while there is room.
+    """
 
     directory: Path = Path("/var/lib/fleetfold-edge/spool")
     bytes_max: int = Field(1_073_741_824, ge=4_194_304)
     segment_bytes: int = Field(8_388_608, ge=1_048_576)
+    signals_age_s_max: int | None = Field(None, ge=60)
+    events_age_s_max: int | None = Field(None, ge=60)
     read_bytes: int = Field(262_144, ge=4_096, le=16_777_216)
     window_bytes_max: int = Field(4_194_304, ge=262_144)
     commit_gather_ms: int = Field(3, ge=0, le=1_000)

@@ -14,7 +14,7 @@ from edge.agent import Agent, Timing
 from edge.batcher import Batcher
 from edge.batcher import Limits as BatchLimits
 from edge.clock import SystemClock
-from edge.config import EdgeSettings
+from edge.config import EdgeSettings, SpoolSettings
 from edge.counts import Counts
 from edge.health import Condition
 from edge.inbox import Received
@@ -43,6 +43,12 @@ class _Gathering:
         return self._receiver.take(wait_s, self._gather_s)
 
 
+def _spool_limits(spool: SpoolSettings) -> SpoolLimits:
+    return SpoolLimits(
+        spool.bytes_max, spool.segment_bytes, spool.read_bytes, spool.signals_age_s_max, spool.events_age_s_max
+    )
+
+
 class Service:
     """Raises LockedError, OSError when the spool cannot be opened, KafkaException for settings Kafka's client refuses.
 
@@ -56,8 +62,7 @@ class Service:
         self._registry = CollectorRegistry()
         self._log = structlog.get_logger("edge.service")
         self._disk = Directory(settings.spool.directory)
-        limits = SpoolLimits(settings.spool.bytes_max, settings.spool.segment_bytes, settings.spool.read_bytes)
-        self._spool = Spool.open(self._disk, limits, self._clock)
+        self._spool = Spool.open(self._disk, _spool_limits(settings.spool), self._clock)
         self._sink = KafkaSink(settings.kafka, f"fleetfold-edge-{settings.gateway}", self._clock, self._counts)
         self._receiver = MqttReceiver(settings.mqtt, settings.client_id, self._clock, self._counts)
         self._sender = self._new_sender()

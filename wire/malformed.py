@@ -25,6 +25,7 @@ class Reason(StrEnum):
     REFUSED_BY_DATABASE = "refused_by_database"
     REFUSED_BY_KAFKA = "refused_by_kafka"
     EVICTED = "evicted"
+    EXPIRED = "expired"
     CORRUPT = "corrupt"
 
 

@@ -18,10 +18,15 @@ class Position(NamedTuple):
 
 @dataclass(slots=True)
 class Segment:
-    """One file. `size_bytes` is what of it is durable; its records end where the next segment's begin."""
+    """One file. `size_bytes` is what of it is durable; its records end where the next segment's begin.
+
+    Its times are on the monotonic clock and known only for what this process appended, or `expiry` estimated.
+    """
 
     name: files.SegmentName
     size_bytes: int
+    first_append_s: float | None = None
+    last_append_s: float | None = None
 
 
 class Chain:
@@ -47,6 +52,13 @@ class Chain:
     def end(self) -> Position:
         """Behind the last durable record."""
         return Position(self.end_sequence, self.end_ordinal)
+
+    def start_of(self, index: int) -> Position:
+        """Of a segment's first record; behind the last segment, the end."""
+        if index == len(self.segments):
+            return self.end
+        name = self.segments[index].name
+        return Position(name.first_sequence, name.first_ordinal)
 
     def start_sequence(self, position: Position) -> int:
         """The sequence of the record at `position` if a segment begins there, else that of the position."""
@@ -81,7 +93,7 @@ class Chain:
         assert index < len(self.segments) - 1
         self.size_bytes -= self.segments.pop(index).size_bytes
 
-    def append(self, first_sequence: int, count: int, received_ms: int, body: bytes) -> None:
+    def append(self, first_sequence: int, count: int, received_ms: int, body: bytes, now_s: float) -> None:
         """Append one block; it is durable on return."""
         assert first_sequence >= self.end_sequence, "sequences rise"
         block_id = files.BlockId(
@@ -101,6 +113,9 @@ class Chain:
             raise
         self.end_ordinal += count
         self.end_sequence = first_sequence + count
+        newest = self.segments[-1]
+        newest.last_append_s = now_s
+        newest.first_append_s = newest.first_append_s or now_s
 
     def _start_segment(self, first_sequence: int, block: bytes) -> None:
         name = files.SegmentName(self.storage_class, first_sequence, self.end_ordinal)

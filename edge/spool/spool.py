@@ -11,8 +11,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, Self
 
 from edge.clock import Clock
-from edge.spool import checkpoint, files, records, recovery
-from edge.spool.chain import Position
+from edge.spool import checkpoint, expiry, files, records, recovery
 from edge.spool.disk import Disk
 from edge.spool.files import GapName
 from edge.spool.lanes import Lanes
@@ -22,16 +21,26 @@ from wire.malformed import Reason
 
 _DETAILS: Final = {
     Reason.EVICTED: "the spool reached its limit, the oldest of the lowest class went",
+    Reason.EXPIRED: "older than its class is kept",
     Reason.CORRUPT: "the spool's files were damaged or incomplete",
 }
 
 
 class Limits(NamedTuple):
-    """`bytes_max`: of all segments, at least 4 × `segment_bytes`. `read_bytes`: of one chunk, about."""
+    """`bytes_max`: of all segments, at least 4 × `segment_bytes`. `read_bytes`: of one chunk, about.
+
+    `signals_age_s`, `events_age_s`: what waits longer for Kafka is given up; None: it waits as long as there is room.
+    """
 
     bytes_max: int
     segment_bytes: int
     read_bytes: int
+    signals_age_s: float | None = None
+    events_age_s: float | None = None
+
+    def age_s(self, storage_class: StorageClass) -> float | None:
+        """Of a class."""
+        return self.events_age_s if storage_class is StorageClass.EVENTS else self.signals_age_s
 
 
 class _Part(NamedTuple):
@@ -129,9 +138,13 @@ class Spool:
         """
         self._make_room(sum(len(part.body) + files.HEADER_BYTES for part in self._staged))
         self._stage_gaps()
+        now_s = self._clock.monotonic_s()
         while self._staged:
             part = self._staged[0]
-            self._chains[part.storage_class].append(part.first_sequence, part.record_count, part.received_ms, part.body)
+            chain = self._chains[part.storage_class]
+            if expiry.must_close(chain, self._limits.age_s(part.storage_class), now_s):
+                chain.close()
+            chain.append(part.first_sequence, part.record_count, part.received_ms, part.body, now_s)
             self.written_bytes += len(part.body) + files.HEADER_BYTES
             self._leftovers += part.gaps
             del self._staged[0]
@@ -152,8 +165,8 @@ class Spool:
     def _evict(self, storage_class: StorageClass) -> None:
         """Give up the oldest segment of a class. The rename is the moment that its records count as lost."""
         chain, lanes = self._chains[storage_class], self._lanes[storage_class]
-        oldest, following = chain.segments[0], chain.segments[1]
-        lost = lanes.lost_before(Position(following.name.first_sequence, following.name.first_ordinal))
+        oldest, boundary = chain.segments[0], chain.start_of(1)
+        lost = lanes.lost_before(boundary)
         if lost is None:
             self._disk.delete(str(oldest.name))
         else:
@@ -161,10 +174,25 @@ class Spool:
             self._disk.rename(str(oldest.name), str(gap))
             self._owe(gap)
         chain.forget(0)
-        lanes.skip_to(Position(following.name.first_sequence, following.name.first_ordinal))
+        lanes.skip_to(boundary)
         if lost is not None:
             self._disk.sync_directory()
             self._disk.create(str(gap)).close()  # empties it: the name says all, and the space is needed
+
+    def expire(self) -> None:
+        """Give up what is older than its class is kept, by whole segments. Raises OSError; another try may succeed.
+
+        The files stay until the gap record is durable and the checkpoint has passed them, as if all were delivered.
+        """
+        for storage_class, chain in self._chains.items():
+            age_s_max = self._limits.age_s(storage_class)
+            count = 0 if age_s_max is None else expiry.expired_count(self._disk, chain, age_s_max, self._clock)
+            if count:
+                boundary = chain.start_of(count)
+                lost = self._lanes[storage_class].lost_before(boundary)
+                if lost is not None:
+                    self._lanes[storage_class].skip_to(boundary)
+                    self._owe(GapName(*lost, Reason.EXPIRED))
 
     def _owe(self, gap: GapName) -> None:
         self._owed.append(gap)
