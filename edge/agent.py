@@ -98,10 +98,9 @@ class Agent:
         self._posted.append(action)
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set, then part in order; what Kafka does not have by then stays in the spool."""
+        """Work until `stop` is set; then `finish` is due."""
         while not stop.is_set():
             self.turn()
-        self._finish()
 
     def turn(self) -> None:
         """One round. It waits only in step 1, and the longer the less there is to do."""
@@ -193,8 +192,8 @@ class Agent:
         due_s = self._sender.due_s
         return self._wait_s if due_s is None else min(self._wait_s, max(0.0, due_s - self._clock.monotonic_s()))
 
-    def _finish(self) -> None:
-        """Stop receiving, deliver what can be delivered in time, checkpoint."""
+    def finish(self) -> None:
+        """Stop receiving, deliver what can be delivered in time, checkpoint. The rest stays in the spool."""
         deadline_s = self._clock.monotonic_s() + self._timing.stop_timeout_s
         self.turn()
         self._receiver.stop()

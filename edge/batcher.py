@@ -52,6 +52,10 @@ class Batcher:
         self._open: dict[_Key, Group] = {}  # in the order of opening, so the first is due first
         self._full: deque[Group] = deque()
 
+    def set_limits(self, limits: Limits) -> None:
+        """For what is added from now on."""
+        self._limits = limits
+
     def add(self, sequence: int, message: Message, chunk: Chunk, now_s: float) -> None:
         """Put a message into its group."""
         # what is urgent lies in another class: its sequences are not in order with the others'

@@ -1,6 +1,7 @@
 """`fleetfold-edge`: run the agent, look into its spool."""
 
 import json
+import os
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
@@ -9,6 +10,7 @@ import typer
 
 from edge.config import EdgeSettings
 from runtime import exits, logs, settings, stopping
+from runtime.notify import Notifier
 
 app: Final = typer.Typer(
     help="The edge agent: MQTT to Kafka, with a spool on disk between them.",
@@ -53,7 +55,7 @@ def main(
 
 @app.command()
 def run(config: ConfigOption = None, check: CheckOption = False) -> None:
-    """Run the agent until SIGTERM or Ctrl-C."""
+    """Run the agent until SIGTERM or Ctrl-C. SIGHUP reads the configuration again."""
     try:
         loaded = settings.load(EdgeSettings, config)
     except settings.ConfigError as error:
@@ -62,10 +64,10 @@ def run(config: ConfigOption = None, check: CheckOption = False) -> None:
         typer.echo(f"configuration ok: gateway {loaded.gateway}, spool in {loaded.spool.directory}")
         return
     logs.configure(loaded.log)
-    _serve(loaded)
+    _serve(loaded, config)
 
 
-def _serve(loaded: EdgeSettings) -> None:
+def _serve(loaded: EdgeSettings, config: Path | None) -> None:
     from confluent_kafka import KafkaException  # not needed to check or to look at a spool
 
     from edge import service
@@ -73,7 +75,8 @@ def _serve(loaded: EdgeSettings) -> None:
 
     stop = stopping.stop_event()
     try:
-        with service.Service(loaded) as agent:
+        with service.Service(loaded, Notifier.of(os.environ)) as agent:
+            stopping.on_hangup(lambda: agent.reload(lambda: settings.load(EdgeSettings, config)))
             agent.run(stop)
     except LockedError as error:
         _fail(str(error), exits.FAILED)

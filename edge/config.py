@@ -45,6 +45,7 @@ class EdgeKafkaSettings(KafkaSettings):
 
     `stall_timeout_ms`: a client that says nothing for so long, with something in flight, is made anew. Longer than
     a request may take (librdkafka gives up after 60 s), or a slow link is interrupted again and again.
+    `renewal_check_interval_s`: so often certificate, key and password files are looked at; new ones are taken over.
     """
 
     linger_ms: int = Field(5, ge=0, le=10_000)
@@ -53,6 +54,7 @@ class EdgeKafkaSettings(KafkaSettings):
     request_bytes_max: int = Field(1_000_000, ge=limits.PAYLOAD_BYTES_MAX * 2, le=100_000_000)
     reconnect_backoff_ms_max: int = Field(10_000, ge=100)
     stall_timeout_ms: int = Field(120_000, ge=1_000)
+    renewal_check_interval_s: int = Field(30, ge=1)
 
 
 class SpoolSettings(Section):
@@ -88,9 +90,13 @@ class BatchSettings(Section):
 
 
 class HealthSettings(Section):
-    """When the agent calls itself unhealthy although it works, and how often it logs how it is."""
+    """When the agent calls itself unhealthy although it works, and how often it logs how it is.
+
+    `stuck_s_max`: a loop that has not come round for so long is dead. Longer than the slowest sync of the disk.
+    """
 
     undelivered_age_s_max: int = Field(900, ge=1)
+    stuck_s_max: int = Field(60, ge=1)
     report_interval_s: int = Field(60, ge=1)
 
 

@@ -32,3 +32,5 @@ class Counts:
     """By name."""
     disk_errors: Counter[str] = field(default_factory=Counter)
     """By what was tried."""
+    reloads: Counter[str] = field(default_factory=Counter)
+    """Of the configuration, by result: applied, partly, faulty."""

@@ -60,6 +60,7 @@ class AgentCollector(Collector):
         yield _labelled("dead_letters", "Messages refused, by reason", "reason", counts.dead_letters)
         yield _labelled("kafka_errors", "Errors of the Kafka client, by code", "code", counts.kafka_errors)
         yield _labelled("disk_errors", "What the disk refused, by operation", "operation", counts.disk_errors)
+        yield _labelled("config_reloads", "Configurations read again, by result", "result", counts.reloads)
 
     def _states(self, gauges: Gauges) -> Iterable[Metric]:
         yield _gauge("mqtt_connected", "1 while connected and subscribed", gauges.mqtt_connected)

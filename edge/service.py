@@ -2,14 +2,13 @@
 
 import contextlib
 import threading
-from datetime import UTC
-from typing import Self
+from collections.abc import Callable
+from typing import Final, Self
 
 import structlog
-from apscheduler.schedulers.background import BackgroundScheduler
 from prometheus_client import CollectorRegistry
 
-from edge import health, metrics
+from edge import health, metrics, upkeep
 from edge.agent import Agent, Timing
 from edge.batcher import Batcher
 from edge.batcher import Limits as BatchLimits
@@ -22,12 +21,26 @@ from edge.kafka import KafkaSink
 from edge.letters import Source
 from edge.metrics import AgentCollector, Gauges
 from edge.mqtt import MqttReceiver
+from edge.reload import Change, compare
+from edge.renewal import Renewal
 from edge.sender import Sender
 from edge.spool.disk import Directory
 from edge.spool.records import StorageClass
 from edge.spool.spool import Limits as SpoolLimits
 from edge.spool.spool import Spool
+from edge.upkeep import Job, Upkeep
+from runtime import logs
 from runtime.health import Health, HealthServer
+from runtime.notify import Notifier
+from runtime.settings import ConfigError
+
+_BEATS: Final = 3
+"""So often within the watchdog's time the service manager hears that we are alive."""
+
+
+def _batch_limits(settings: EdgeSettings) -> BatchLimits:
+    batch = settings.batch
+    return BatchLimits(batch.batch_frames_max, batch.batch_bytes_max, batch.batch_age_ms_max / 1000)
 
 
 class _Gathering:
@@ -52,11 +65,12 @@ def _spool_limits(spool: SpoolSettings) -> SpoolLimits:
 class Service:
     """Raises LockedError, OSError when the spool cannot be opened, KafkaException for settings Kafka's client refuses.
 
-    Use as a context manager.
+    Use as a context manager. `notifier` hears how we are.
     """
 
-    def __init__(self, settings: EdgeSettings) -> None:
+    def __init__(self, settings: EdgeSettings, notifier: Notifier | None = None) -> None:
         self._settings = settings
+        self._notifier = notifier or Notifier(None, None)
         self._clock = SystemClock()
         self._counts = Counts()
         self._registry = CollectorRegistry()
@@ -67,15 +81,16 @@ class Service:
         self._receiver = MqttReceiver(settings.mqtt, settings.client_id, self._clock, self._counts)
         self._sender = self._new_sender()
         self._agent = self._new_agent()
+        self._renewal = Renewal(self._sink, settings.kafka, self._agent.post)
+        self._upkeep: Upkeep | None = None
         self._registry.register(AgentCollector(self._counts, self._gauges))
 
     def _new_sender(self) -> Sender:
-        batch = self._settings.batch
-        limits = BatchLimits(batch.batch_frames_max, batch.batch_bytes_max, batch.batch_age_ms_max / 1000)
+        self._batcher = Batcher(_batch_limits(self._settings))
         return Sender(
             self._spool,
             self._sink,
-            Batcher(limits),
+            self._batcher,
             Source(self._settings.gateway, self._spool.epoch),
             self._settings.spool.window_bytes_max,
             self._clock,
@@ -93,13 +108,17 @@ class Service:
         """Work until `stop` is set, then part in order."""
         with contextlib.ExitStack() as stack:
             if self._settings.http.enabled:
-                server = stack.enter_context(HealthServer(self._settings.http, self._registry, self.health))
+                server = stack.enter_context(
+                    HealthServer(self._settings.http, self._registry, self.health, self.is_alive)
+                )
                 self._log.info("http_listening", address=self._settings.http.address, port=server.port)
-            scheduler = self._scheduler()
-            stack.callback(scheduler.shutdown, wait=False)
             self._log_start()
             self._receiver.start()
+            self._upkeep = stack.enter_context(Upkeep(self._jobs()))
+            self._notifier.ready(self._status())
             self._agent.run(stop)
+            self._notifier.stopping()
+            self._agent.finish()
 
     def _log_start(self) -> None:
         self._log.info(
@@ -111,14 +130,64 @@ class Service:
             cut_bytes=self._spool.cut_bytes,
         )
 
-    def _scheduler(self) -> BackgroundScheduler:
-        """Periodic work. Its jobs only ask or look: the loop alone touches the spool."""
-        scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"coalesce": True, "misfire_grace_time": None})
-        interval_s = self._settings.spool.checkpoint_interval_ms / 1000
-        scheduler.add_job(self._agent.request_checkpoint, "interval", seconds=interval_s)
-        scheduler.add_job(self._report, "interval", seconds=self._settings.health.report_interval_s)
-        scheduler.start()
-        return scheduler
+    def _jobs(self) -> list[Job]:
+        settings = self._settings
+        jobs = [
+            Job(self._agent.request_checkpoint, settings.spool.checkpoint_interval_ms / 1000),
+            Job(self._renewal.check, settings.kafka.renewal_check_interval_s),
+            upkeep.reporting(self._report, settings.health.report_interval_s),
+        ]
+        if self._notifier.watchdog_s is not None:
+            jobs.append(Job(self._tell_alive, self._notifier.watchdog_s / _BEATS))
+        return jobs
+
+    def _tell_alive(self) -> None:
+        """The service manager restarts us when it does not hear this: a restart cures a loop that hangs."""
+        if self._notifier.watchdog_s is not None and self._is_turning(self._notifier.watchdog_s / _BEATS):
+            self._notifier.alive(self._status())
+
+    def is_alive(self) -> bool:
+        """Whether the work goes on, be it against faults: when not, only a restart helps."""
+        return self._is_turning(self._settings.health.stuck_s_max)
+
+    def _is_turning(self, still_s_max: float) -> bool:
+        still_s = self._clock.monotonic_s() - self._agent.last_turn_s
+        return still_s <= still_s_max and self._receiver.is_alive and threading.main_thread().is_alive()
+
+    def _status(self) -> str:
+        reasons = self.health().details["reasons"]
+        return f"{self._spool.undelivered} records wait for Kafka; {'; '.join(reasons) or 'healthy'}"
+
+    def reload(self, load: Callable[[], EdgeSettings]) -> None:
+        """Read the configuration again and take over what can change; callable from any thread.
+
+        What cannot is named and stays as it was; a faulty configuration changes nothing.
+        """
+        self._notifier.reloading()
+        try:
+            change = compare(self._settings, load())
+        except ConfigError as error:
+            self._counts.reloads["faulty"] += 1
+            self._log.error("reload_failed", faults=error.faults, advice="the old configuration stays")
+        else:
+            self._take_over(change)
+        self._notifier.ready(self._status())
+
+    def _take_over(self, change: Change) -> None:
+        old, self._settings = self._settings, change.settings
+        logs.configure(self._settings.log)
+        limits = _batch_limits(self._settings)
+        self._agent.post(lambda: self._batcher.set_limits(limits))
+        if self._upkeep is not None:
+            self._upkeep.report_every(self._settings.health.report_interval_s)
+        if self._settings.kafka != old.kafka:
+            self._renewal.use(self._settings.kafka)
+        else:
+            self._renewal.check()
+        self._counts.reloads["partly" if change.refused else "applied"] += 1
+        self._log.info("reloaded", applied=change.applied)
+        if change.refused:
+            self._log.error("reload_refused", keys=change.refused, advice="these need a restart; the old values stay")
 
     def _report(self) -> None:
         state = self.health()
@@ -132,7 +201,7 @@ class Service:
             mqtt_connected=self._receiver.connected,
             disk_fault=self._agent.disk_fault,
             kafka_fault=self._sender.fault,
-            is_working=self._receiver.is_alive and threading.main_thread().is_alive(),
+            is_working=self.is_alive(),
             undelivered=self._spool.undelivered,
             undelivered_age_s=self._undelivered_age_s(),
             received=self._counts.received,
@@ -161,6 +230,7 @@ class Service:
 
     def close(self) -> None:
         """Give back what is held."""
+        self._notifier.close()
         self._sink.close()
         self._spool.close()
         self._disk.close()

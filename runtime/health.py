@@ -1,4 +1,4 @@
-"""`/metrics` for Prometheus and `/healthz` for supervisors, on threads of their own."""
+"""`/metrics` for Prometheus, `/healthz` and `/livez` for supervisors, on threads of their own."""
 
 import json
 import socket
@@ -19,7 +19,7 @@ REQUEST_TIMEOUT_S: Final = 5.0
 """A client that says nothing for this long is disconnected."""
 CONNECTIONS_MAX: Final = 16
 """Requests answered at the same time; further connections are closed."""
-_POLL_S: Final = 0.1
+_POLL_S: Final = 0.5
 """Longest that `close` waits for the accepting thread."""
 
 
@@ -72,22 +72,31 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
 
 
 class HealthServer:
-    """Answers until `close`; `port` is the one in use. 200 while healthy, 503 otherwise.
+    """Answers until `close`; `port` is the one in use.
 
-    Raises `OSError` when the address cannot be bound.
+    `/healthz` is 200 while healthy, 503 otherwise: whether the work succeeds. `/livez` is 200 while alive, 503
+    otherwise: whether a restart would help. Raises `OSError` when the address cannot be bound.
     """
 
-    def __init__(self, settings: HttpSettings, registry: CollectorRegistry, health: Callable[[], Health]) -> None:
+    def __init__(
+        self,
+        settings: HttpSettings,
+        registry: CollectorRegistry,
+        health: Callable[[], Health],
+        alive: Callable[[], bool] = lambda: True,
+    ) -> None:
         metrics = make_wsgi_app(registry)
 
         def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             if environ["PATH_INFO"] == "/metrics":
                 page: Iterable[bytes] = metrics(environ, start_response)
                 return page
-            if environ["PATH_INFO"] != "/healthz":
+            checks = {"/healthz": health, "/livez": lambda: Health(alive(), {})}
+            check = checks.get(environ["PATH_INFO"])
+            if check is None:
                 start_response("404 Not Found", [("Content-Type", "text/plain")])
-                return [b"/metrics and /healthz are here\n"]
-            state = _judged(health)
+                return [b"/metrics, /healthz and /livez are here\n"]
+            state = _judged(check)
             status = "200 OK" if state.healthy else "503 Service Unavailable"
             start_response(status, [("Content-Type", "application/json")])
             return [json.dumps({**state.details, "healthy": state.healthy}, default=str).encode()]

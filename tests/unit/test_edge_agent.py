@@ -227,6 +227,7 @@ def run_with_stop(world: World, during: Callable[[], None]) -> None:
     world.clock.sleep = sleeping  # type: ignore[method-assign] # only to look on
     stop.set()
     world.agent.run(stop)
+    world.agent.finish()
 
 
 def test_a_stop_flushes_what_is_young_and_writes_a_checkpoint() -> None:

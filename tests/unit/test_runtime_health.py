@@ -85,7 +85,7 @@ def test_metrics_are_in_prometheus_form(serve):
 def test_elsewhere_is_404_and_says_what_is_here(serve, path):
     status, _, body = get(serve().port, path)
     assert status == 404
-    assert body == "/metrics and /healthz are here\n"
+    assert body == "/metrics, /healthz and /livez are here\n"
 
 
 def test_a_query_does_not_matter(serve):
