@@ -112,8 +112,7 @@ def _item(batch: Batch, index: int) -> tuple[Item, Malformed | None]:
 
 def _content(batch: Batch, payload: bytes, received_ms: int) -> tuple[Content, str | None, int | None]:
     if batch.channel is Channel.SIGNALS:
-        frame = frames.decode(payload)
-        reading = frame if isinstance(frame, Malformed) else frames.read(frame, received_ms, batch.kind)
+        reading = frames.open_payload(payload, received_ms, batch.kind)
         return (reading, None, None) if isinstance(reading, Malformed) else (reading, reading.session, reading.seq)
     if batch.channel is Channel.EVENTS:
         event: AnyEvent | Malformed = shaped(codec.decode(payload), AnyEvent)  # type: ignore[arg-type]  # a union is no class

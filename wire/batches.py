@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from wire import codec, limits
+from wire import codec, limits, quick
 from wire.malformed import Malformed, Reason
 from wire.messages import Batch, plain, shaped
 
@@ -19,7 +19,9 @@ def encode(batch: Batch) -> bytes:
 
 def decode(raw: bytes) -> Batch | Malformed:
     """Read a record value."""
-    batch = shaped(codec.decode(raw, _ENCODED_BYTES_MAX), Batch)
+    batch: Batch | Malformed | None = quick.batch(raw, _ENCODED_BYTES_MAX)
+    if batch is None:
+        batch = shaped(codec.decode(raw, _ENCODED_BYTES_MAX), Batch)
     if isinstance(batch, Malformed):
         return batch
     if not len(batch.payloads) == len(batch.sequence_offsets) == len(batch.received_ms):

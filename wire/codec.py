@@ -12,7 +12,7 @@ from wire.malformed import Malformed, Reason
 CONTENT_TYPE_MSGPACK: Final = "application/msgpack"
 CONTENT_TYPE_JSON: Final = "application/json"
 
-_JSON_FIRST_BYTES: Final = frozenset(b"{ \t\r\n")
+JSON_FIRST_BYTES: Final = frozenset(b"{ \t\r\n")
 _json_decode = msgspec.json.Decoder().decode
 _json_encode = msgspec.json.Encoder().encode
 
@@ -40,7 +40,7 @@ def decode(raw: bytes, bytes_max: int = limits.PAYLOAD_BYTES_MAX) -> Any | Malfo
     if not raw:
         return Malformed(Reason.NOT_DECODABLE, "empty payload")
     try:
-        if raw[0] in _JSON_FIRST_BYTES:
+        if raw[0] in JSON_FIRST_BYTES:
             value = _json_decode(raw)
         else:
             value = msgpack.unpackb(

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from wire import catalogue, codec, limits
+from wire import catalogue, codec, limits, quick
 from wire.catalogue import Signal, Value
 from wire.malformed import Malformed, Reason
 from wire.messages import Frame, plain, shaped
@@ -33,6 +33,32 @@ class Reading(NamedTuple):
 def encode(frame: Frame, json: bool = False) -> bytes:
     """The MQTT payload of a frame."""
     return codec.to_json(frame) if json else codec.to_msgpack(plain(frame))
+
+
+def open_payload(raw: bytes, received_ms: int, kind: Kind | None = None) -> Reading | Malformed:
+    """`decode` and `read` in one, quickly where all is well."""
+    reading = _read_quickly(raw, received_ms, kind)
+    if reading is not None:
+        return reading
+    frame = decode(raw)
+    return frame if isinstance(frame, Malformed) else read(frame, received_ms, kind)
+
+
+def _read_quickly(raw: bytes, received_ms: int, kind: Kind | None) -> Reading | None:
+    frame = quick.frame(raw)
+    if frame is None:
+        return None
+    ts_ms, latest_ms = frame.ts, min(received_ms + limits.CLOCK_AHEAD_MS_MAX, limits.TIME_MS_MAX)
+    if frame.dt is None:
+        values = quick.values(frame.signals, kind)
+        if values is None or ts_ms > latest_ms:
+            return None
+        return Reading(frame.session, frame.seq, [Sample(ts_ms, values)], [], frame.capture, frame.urgent)
+    moments = quick.columns(frame.signals, len(frame.dt), kind)
+    if moments is None or ts_ms + max(frame.dt) > latest_ms or ts_ms + min(frame.dt) < limits.TIME_MS_MIN:
+        return None
+    samples = [Sample(ts_ms + offset, values) for offset, values in zip(frame.dt, moments, strict=True)]
+    return Reading(frame.session, frame.seq, samples, [], frame.capture, frame.urgent)
 
 
 def decode(raw: bytes) -> Frame | Malformed:

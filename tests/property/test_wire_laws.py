@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wire import batches, codec, frames, limits, records, schemas, topics, vin
+from wire import batches, catalogue, codec, frames, limits, quick, records, schemas, topics, vin
 from wire.malformed import Malformed, Reason
 from wire.messages import AnyEvent, Batch, Frame, plain, shaped
+from wire.topics import Channel, Kind
 
 MESSAGES = [name for name in schemas.TYPES if not name.endswith("_headers")]
 
@@ -142,6 +143,60 @@ def test_no_value_of_a_signal_raises(signals, data):
         for value in sample.values.values():
             assert value is not None
             assert not isinstance(value, float) or math.isfinite(value)
+
+
+KEYS = st.sampled_from([key for number in (1, 2, 3, 5, 6, 9, 57, 63, 64) for key in (number, str(number))])
+PATHS = st.sampled_from([signal.path for signal in catalogue.SIGNALS])
+LIKELY = st.floats(0, 100) | st.integers(0, 100) | st.booleans() | st.sampled_from(["ON", "LOW", "x"]) | anything
+
+
+@st.composite
+def frame_maps(draw):
+    """Mostly good frames: what the quick way reads, and what it must leave to the slow way."""
+    fields = {"v": 1, "ts": draw(st.integers(1_700_000_000_000, 1_700_100_000_000))}
+    fields |= draw(st.fixed_dictionaries({}, optional={"session": st.just("s1") | texts, "seq": st.integers(-1, 9)}))
+    fields |= draw(st.fixed_dictionaries({}, optional={"capture": texts, "urgent": st.booleans(), "more": anything}))
+    values = LIKELY
+    if draw(st.booleans()):
+        fields["dt"] = draw(st.lists(st.integers(-1_000, 1_000), min_size=1, max_size=3))
+        values = st.lists(LIKELY | st.none(), min_size=len(fields["dt"]), max_size=len(fields["dt"])) | LIKELY
+    return fields | {"signals": draw(st.dictionaries(KEYS | PATHS, values, max_size=5))}
+
+
+@given(frame_maps(), st.booleans(), st.sampled_from([None, *Kind]), st.integers(-100_000_000, 100_000_000))
+@settings(max_examples=1_000)
+def test_the_quick_way_to_read_a_frame_gives_what_the_slow_way_gives(fields, json, kind, ahead_ms):
+    raw = codec.to_json(stringified(fields)) if json else codec.to_msgpack(fields)
+    received_ms = fields["ts"] + ahead_ms
+    frame = frames.decode(raw)
+    slowly = frame if isinstance(frame, Malformed) else frames.read(frame, received_ms, kind)
+    assert repr(frames.open_payload(raw, received_ms, kind)) == repr(slowly)
+
+
+def stringified(fields):
+    return fields | {"signals": {str(key): value for key, value in fields["signals"].items()}}
+
+
+@given(changed("batch") | GOOD["batch"])
+@settings(max_examples=500)
+def test_the_quick_way_to_read_a_batch_gives_what_the_slow_way_gives(fields):
+    try:
+        raw = codec.to_msgpack(fields)
+    except OverflowError:  # an integer that msgpack has not
+        return
+    quickly, slowly = quick.batch(raw, 10**6), shaped(codec.decode(raw, 10**6), Batch)
+    assert quickly == slowly or quickly is None or fields.keys() - set(Batch.__struct_fields__)
+
+
+@pytest.mark.parametrize("key", ["Vehicle.Speed", 1, "1"])
+@pytest.mark.parametrize("encode", [codec.to_msgpack, codec.to_json])
+def test_what_is_well_formed_is_read_quickly(key, encode):
+    signals = {key: 50.0} if encode is codec.to_msgpack else {str(key): 50.0}
+    frame = quick.frame(encode({"v": 1, "ts": 1_700_000_000_000, "session": "a.b:c-1", "seq": 1, "signals": signals}))
+    assert frame is not None
+    assert quick.values(frame.signals, Kind.VEHICLE) == {1: 50.0}
+    batch = Batch(1, Kind.VEHICLE, "car-1", Channel.SIGNALS, "g", "e", 0, [0], [0], [b"x"])
+    assert quick.batch(batches.encode(batch), 10**6) == batch
 
 
 @given(st.dictionaries(texts, anything, max_size=5))
