@@ -24,9 +24,9 @@ import structlog
 from edge import receive
 from edge.clock import Clock
 from edge.counts import Counts
-from edge.inbox import Received
+from edge.inbox import Delivery
+from edge.receive import Judged
 from edge.sender import Sender
-from edge.spool.records import Record, Refused
 from edge.spool.spool import Spool
 
 _WAIT_S_MIN: Final = 0.005
@@ -36,10 +36,10 @@ _WAIT_S_MAX: Final = 0.1
 class Receiver(Protocol):
     """The MQTT side."""
 
-    def take(self, wait_s: float) -> list[Received]:
+    def take(self, wait_s: float) -> list[Delivery]:
         """What was received since the last call, oldest first; waits when there is nothing."""
 
-    def acknowledge(self, messages: list[Received]) -> None:
+    def acknowledge(self, deliveries: list[Delivery]) -> None:
         """Send PUBACKs, in this order. Never waits."""
 
     def stop(self) -> None:
@@ -74,7 +74,7 @@ class Agent:
         self._timing = timing
         self._observe_sync_s = observe_sync_s
         self._log = structlog.get_logger("edge.agent")
-        self._unacknowledged: list[Received] = []
+        self._unacknowledged: list[Delivery] = []
         self._disk_faults: dict[str, str] = {}
         self._not_before_s: dict[str, float] = {}
         self._checkpoint_due = False
@@ -126,22 +126,20 @@ class Agent:
         if self._spool.is_staged:  # the disk has not taken the last ones: the broker waits
             self._clock.sleep(self._wait())
             return 0
-        messages = self._receiver.take(self._wait())
-        if messages:
-            judged = [receive.judge(message) for message in messages]
-            self._spool.stage([record for record in judged if record is not None])
-            self._unacknowledged = messages
-            self._count(messages, judged)  # last: who sees it received must see it undelivered
-        return len(messages)
+        deliveries = self._receiver.take(self._wait())
+        if deliveries:
+            judged = receive.judge(deliveries)
+            self._spool.stage([*(arrival.bundle() for arrival in judged.arrivals.values()), *judged.refused])
+            self._unacknowledged = deliveries
+            self._count(deliveries, judged)  # last: who sees it received must see it undelivered
+        return len(deliveries)
 
-    def _count(self, messages: list[Received], judged: list[Record | None]) -> None:
-        self._counts.received += len(messages)
-        self._counts.received_bytes += sum(len(message.payload) for message in messages)
-        for record in judged:
-            if record is None:
-                self._counts.cleared += 1
-            elif type(record) is Refused:
-                self._counts.dead_letters[record.reason] += 1
+    def _count(self, deliveries: list[Delivery], judged: Judged) -> None:
+        self._counts.received += sum(delivery.count for delivery in deliveries)
+        self._counts.received_bytes += sum(delivery.size_bytes for delivery in deliveries)
+        self._counts.cleared += judged.cleared
+        for refused in judged.refused:
+            self._counts.dead_letters[refused.reason] += 1
 
     def _make_durable(self) -> bool:
         """True when everything received is on disk."""

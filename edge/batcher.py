@@ -1,4 +1,4 @@
-"""Groups messages into batches of one asset, channel and stream of the spool. Pure: time comes in as an argument.
+"""Groups bundles into batches of one asset, channel and stream of the spool. Pure: time comes in as an argument.
 
 Order per asset, channel and stream is that of `add`. Memory is bounded by the caller, who stops adding at `size_bytes`.
 """
@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from edge.parcels import Claim
+from edge.spool import records
 from edge.spool.reader import Chunk
-from edge.spool.records import Message
+from edge.spool.records import Bundle
 
 
 class Limits(NamedTuple):
@@ -22,24 +23,25 @@ class Limits(NamedTuple):
 
 @dataclass(slots=True)
 class Group:
-    """Messages of one asset and channel, (sequence, message), and the records they settle."""
+    """Bundles of one series and stream, (first sequence, bundle), and the records they settle."""
 
     opened_s: float
-    members: list[tuple[int, Message]] = field(default_factory=list)
+    members: list[tuple[int, Bundle]] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
+    count: int = 0
+    """Of payloads."""
     size_bytes: int = 0
 
-    def add(self, sequence: int, message: Message, chunk: Chunk) -> None:
-        """Append one message."""
-        self.members.append((sequence, message))
-        self.size_bytes += len(message.payload)
-        if self.claims and self.claims[-1].chunk is chunk:
-            self.claims[-1] = Claim(chunk, self.claims[-1].record_count + 1)
+    def add(self, sequence: int, bundle: Bundle, chunk: Chunk) -> None:
+        """Append one bundle."""
+        self.members.append((sequence, bundle))
+        self.count += bundle.payload_count
+        self.size_bytes += len(bundle.packed)
+        claims = self.claims
+        if claims and claims[-1].chunk is chunk:
+            claims[-1] = Claim(chunk, claims[-1].record_count + bundle.payload_count)
         else:
-            self.claims.append(Claim(chunk, 1))
-
-
-_Key = tuple[str, str, str, bool, int]
+            claims.append(Claim(chunk, bundle.payload_count))
 
 
 class Batcher:
@@ -49,28 +51,43 @@ class Batcher:
         self.size_bytes = 0
         """Payloads that are held."""
         self._limits = limits
-        self._open: dict[_Key, Group] = {}  # in the order of opening, so the first is due first
+        self._open: dict[tuple[bytes, int], Group] = {}  # in the order of opening, so the first is due first
         self._full: deque[Group] = deque()
 
     def set_limits(self, limits: Limits) -> None:
         """For what is added from now on."""
         self._limits = limits
 
-    def add(self, sequence: int, message: Message, chunk: Chunk, now_s: float) -> None:
-        """Put a message into its group."""
-        # what is urgent lies in another class: its sequences are not in order with the others'
-        key = (message.kind, message.asset_id, message.channel, message.urgent, chunk.stream)
+    def add(self, sequence: int, bundle: Bundle, chunk: Chunk, now_s: float) -> None:
+        """Put a bundle into its group; one that is larger than a batch may be is split."""
+        limits = self._limits
+        size = len(bundle.packed)
+        if bundle.payload_count > 1 and (bundle.payload_count > limits.frames_max or size > limits.bytes_max):
+            for part in records.split(bundle, limits.frames_max, limits.bytes_max):
+                self._add(sequence, part, chunk, now_s)
+                sequence += part.payload_count
+        else:
+            self._add(sequence, bundle, chunk, now_s)
+
+    def _add(self, sequence: int, bundle: Bundle, chunk: Chunk, now_s: float) -> None:
+        key = (bundle.series, chunk.stream)
         group = self._open.get(key)
-        size = len(message.payload)
-        if group is not None and group.size_bytes + size > self._limits.bytes_max:
+        if group is not None and not self._has_room(group, bundle):
             self._full.append(self._open.pop(key))
             group = None
         if group is None:
             group = self._open[key] = Group(now_s)
-        group.add(sequence, message, chunk)
-        self.size_bytes += size
-        if len(group.members) >= self._limits.frames_max:
+        group.add(sequence, bundle, chunk)
+        self.size_bytes += len(bundle.packed)
+        if group.count >= self._limits.frames_max:
             self._full.append(self._open.pop(key))
+
+    def _has_room(self, group: Group, bundle: Bundle) -> bool:
+        limits = self._limits
+        return (
+            group.count + bundle.payload_count <= limits.frames_max
+            and group.size_bytes + len(bundle.packed) <= limits.bytes_max
+        )
 
     def pop(self, now_s: float, everything: bool = False) -> Group | None:
         """A group that is full or due, or with `everything` any; None when there is none."""

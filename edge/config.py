@@ -26,7 +26,7 @@ class EdgeMqttSettings(MqttSettings):
     receive_maximum: int = Field(1_000, ge=1, le=65_535)
     session_expiry_s: int = Field(7 * 24 * 3600, ge=0, le=2**32 - 1)
     packet_bytes_max: int = Field(1_048_576, ge=limits.PAYLOAD_BYTES_MAX + 1024, le=268_435_455)
-    queue_messages_max: int = Field(4_000, ge=1)
+    queue_messages_max: int = Field(4_000, ge=1, le=65_535)
     queue_bytes_max: int = Field(4_194_304, ge=1_048_576)
     reconnect_backoff_ms_min: int = Field(500, ge=10)
     reconnect_backoff_ms_max: int = Field(30_000, ge=10)

@@ -1,27 +1,53 @@
-"""The bounded queue between the MQTT thread and the agent's loop."""
+"""The bounded queue between the MQTT threads and the agent's loop."""
 
 import threading
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 _STOP_POLL_S = 0.5
 
 
-class Token(NamedTuple):
-    """What an acknowledgement needs: a message id counts only within its connection. QoS 0 has `message_id` 0."""
+class Connection(NamedTuple):
+    """One connection to one broker: message ids count only within it."""
 
-    connection: int
-    message_id: int
+    broker: int
+    number: int
 
 
-class Received(NamedTuple):
-    """An MQTT message as it came. `malformed` says what is wrong with the packet itself."""
+class Odd(NamedTuple):
+    """A message that is no payload to send: empty, too large, or of a packet that cannot be decoded.
 
-    topic: str
+    `size` is the original's bytes; `payload` may be cut. `malformed` says what is wrong with the packet itself.
+    """
+
+    topic: bytes
     payload: bytes
-    retain: bool
-    received_ms: int
-    token: Token
+    size: int
+    retain: bool = False
     malformed: str | None = None
+
+
+@dataclass(slots=True)
+class Delivery:
+    """Messages that were received together, by topic; those of a topic in order.
+
+    `pubacks` and `pubrecs` are the message ids to acknowledge at QoS 1 and 2, in the order received, two bytes each.
+    """
+
+    connection: Connection
+    received_ms: int
+    payloads: dict[bytes, list[bytes]] = field(default_factory=dict)
+    odd: list[Odd] = field(default_factory=list)
+    pubacks: list[bytes] = field(default_factory=list)
+    pubrecs: list[bytes] = field(default_factory=list)
+    count: int = 0
+    size_bytes: int = 0
+    """Of the payloads."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it."""
+        return self.count == 0
 
 
 class Inbox:
@@ -30,47 +56,50 @@ class Inbox:
     def __init__(self, messages_max: int, bytes_max: int) -> None:
         self._messages_max = messages_max
         self._bytes_max = bytes_max
-        self._messages: list[Received] = []
+        self._deliveries: list[Delivery] = []
+        self._count = 0
         self._bytes = 0
         self._changed = threading.Condition(threading.Lock())
         self._waits_for = 0
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._messages)
+        """Messages that wait."""
+        return self._count
 
-    def put(self, message: Received) -> bool:
-        """Add a message; False once the inbox is closed: then nobody takes it any more."""
+    def put(self, delivery: Delivery) -> bool:
+        """Add messages; False once the inbox is closed: then nobody takes them any more."""
         with self._changed:
             while self._is_full() and not self._closed:
                 self._changed.wait(_STOP_POLL_S)
             if self._closed:
                 return False
-            self._messages.append(message)
-            self._bytes += len(message.payload)
-            if 0 < self._waits_for <= len(self._messages) or self._is_full():
+            self._deliveries.append(delivery)
+            self._count += delivery.count
+            self._bytes += delivery.size_bytes
+            if 0 < self._waits_for <= self._count or self._is_full():
                 self._changed.notify_all()
             return True
 
     def _is_full(self) -> bool:
-        return len(self._messages) >= self._messages_max or self._bytes >= self._bytes_max
+        return self._count >= self._messages_max or self._bytes >= self._bytes_max
 
-    def take(self, wait_s: float, gather_s: float = 0.0, enough: int = 1) -> list[Received]:
-        """All messages, oldest first. Waits `wait_s` for the first, then `gather_s` for `enough` of them."""
+    def take(self, wait_s: float, gather_s: float = 0.0, enough: int = 1) -> list[Delivery]:
+        """Everything, oldest first. Waits `wait_s` for the first message, then `gather_s` for `enough` of them."""
         with self._changed:
             self._wait(1, wait_s)
-            if self._messages and gather_s > 0:
+            if self._count and gather_s > 0:
                 self._wait(enough, gather_s)
-            taken, self._messages = self._messages, []
-            self._bytes = 0
+            taken, self._deliveries = self._deliveries, []
+            self._count = self._bytes = 0
             self._changed.notify_all()
             return taken
 
     def _wait(self, messages: int, seconds: float) -> None:
+        if self._count >= messages or self._is_full() or self._closed or seconds <= 0:
+            return
         self._waits_for = messages
-        self._changed.wait_for(
-            lambda: len(self._messages) >= messages or self._is_full() or self._closed, max(0.0, seconds)
-        )
+        self._changed.wait_for(lambda: self._count >= messages or self._is_full() or self._closed, seconds)
         self._waits_for = 0
 
     def close(self) -> None:

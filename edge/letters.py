@@ -74,8 +74,8 @@ def _dead_letter_topic(gap: Gap) -> str:
 
 def of_message(record: Message, error: str, source: Source, sequence: int) -> Letter:
     """For a payload whose batch Kafka refuses."""
-    topic = topics.KAFKA_TOPIC_OF[record.channel]
-    origin = f"mqtt:{topics.mqtt_topic(record.kind, record.asset_id, record.channel)}#{source.at(sequence)}"
+    topic = topics.KAFKA_TOPIC_OF[record.address.channel]
+    origin = f"mqtt:{topics.mqtt_topic(*record.address)}#{source.at(sequence)}"
     why = Malformed(Reason.REFUSED_BY_KAFKA, f"{topic}: {error}")
-    letter = DeadLetter.of(record.payload, why, origin, record.received_ms, record.asset_id)
+    letter = DeadLetter.of(record.payload, why, origin, record.received_ms, record.address.asset_id)
     return Letter(topics.dead_letter_topic(topic), letter)

@@ -24,9 +24,9 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from edge.clock import Clock
 from edge.config import EdgeMqttSettings
 from edge.counts import Counts
-from edge.inbox import Inbox, Received, Token
+from edge.inbox import Connection, Delivery, Inbox, Odd
 from runtime.settings import read_secret
-from wire import topics
+from wire import limits, topics
 
 _POLL_S: Final = 1.0
 _JOIN_S: Final = 7.0
@@ -77,7 +77,7 @@ class MqttReceiver:
         self._clock = clock
         self._counts = counts
         self._log = structlog.get_logger("edge.mqtt")
-        self._acknowledgements: deque[Token] = deque()
+        self._acknowledgements: deque[Delivery] = deque()
         self._connection = 0
         self._accepted = False
         self._subscribe_again_s: float | None = None
@@ -129,16 +129,14 @@ class MqttReceiver:
         """Whether the thread works; it ends only by `stop`."""
         return self._thread.is_alive()
 
-    def take(self, wait_s: float, gather_s: float = 0.0) -> list[Received]:
+    def take(self, wait_s: float, gather_s: float = 0.0) -> list[Delivery]:
         """What was received since the last call, oldest first. Waits for the first, then `gather_s` for company."""
         return self.inbox.take(wait_s, gather_s, enough=max(1, self._settings.receive_maximum // 2))
 
-    def acknowledge(self, messages: list[Received]) -> None:
+    def acknowledge(self, deliveries: list[Delivery]) -> None:
         """Let the thread send PUBACKs, in this order."""
-        tokens = [message.token for message in messages if message.token.message_id]
-        if tokens:
-            self._acknowledgements.extend(tokens)
-            self._wake()
+        self._acknowledgements.extend(deliveries)
+        self._wake()
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # then enough wakes are waiting
@@ -198,13 +196,14 @@ class MqttReceiver:
 
     def _send_acknowledgements(self) -> None:
         while self._acknowledgements:
-            connection, message_id = self._acknowledgements.popleft()
-            if connection == self._connection and self._client.is_connected():
-                self._client.ack(message_id, qos=1)
-                self._counts.acknowledged += 1
+            delivery = self._acknowledgements.popleft()
+            if delivery.connection.number == self._connection and self._client.is_connected():
+                for message_id in delivery.pubacks:
+                    self._client.ack(int.from_bytes(message_id, "big"), qos=1)
+                self._counts.acknowledged += len(delivery.pubacks)
             else:
                 # On another connection the same id may be another message.
-                self._counts.acknowledgements_dropped += 1
+                self._counts.acknowledgements_dropped += len(delivery.pubacks)
 
     def _part(self) -> None:
         self._send_acknowledgements()
@@ -283,10 +282,13 @@ class MqttReceiver:
         self._put(message, f"packet cannot be decoded: {why}")
 
     def _put(self, message: paho.MQTTMessage, malformed: str | None) -> None:
-        try:
-            topic = message.topic
-        except UnicodeDecodeError as error:
-            topic = error.object.decode("utf-8", "backslashreplace")
-            malformed = malformed or "topic is not UTF-8"
-        token = Token(self._connection, message.mid if message.qos else 0)
-        self.inbox.put(Received(topic, bytes(message.payload), message.retain, self._clock.now_ms(), token, malformed))
+        delivery = Delivery(Connection(0, self._connection), self._clock.now_ms(), count=1)
+        topic, payload = message._topic, bytes(message.payload)  # noqa: SLF001 - undecoded
+        delivery.size_bytes = len(payload)
+        if message.qos:
+            delivery.pubacks.append(message.mid.to_bytes(2, "big"))
+        if malformed is None and 0 < len(payload) <= limits.PAYLOAD_BYTES_MAX:
+            delivery.payloads[topic] = [payload]
+        else:
+            delivery.odd.append(Odd(topic, payload, len(payload), message.retain, malformed))
+        self.inbox.put(delivery)

@@ -14,10 +14,8 @@ from typing import Final, Protocol
 
 import structlog
 
-from edge import parcels
 from edge.counts import Counts
-from edge.letters import Source
-from edge.parcels import Parcel, Report, SendError, Verdict
+from edge.parcels import Packer, Parcel, Report, SendError, Verdict
 from edge.parking import Parking
 
 _STUCK_RETRY_S: Final = 60.0
@@ -43,10 +41,10 @@ class Sink(Protocol):
 class Outbox:
     """`delivered` is called for every parcel that is in Kafka."""
 
-    def __init__(self, sink: Sink, source: Source, counts: Counts, delivered: Callable[[Parcel], None]) -> None:
+    def __init__(self, sink: Sink, packer: Packer, counts: Counts, delivered: Callable[[Parcel], None]) -> None:
         self.is_broken = False
         self._sink = sink
-        self._source = source
+        self._packer = packer
         self._counts = counts
         self._delivered = delivered
         self._log = structlog.get_logger("edge.kafka")
@@ -141,10 +139,10 @@ class Outbox:
         self._log.error(
             "kafka_refuses", topic=parcel.topic, records=parcel.record_count, code=error.name, error=error.text
         )
-        if len(parcel.members) > 1:
-            self._suspects.extendleft(reversed(parcels.singles(parcel, self._source)))
+        if parcel.members and parcel.record_count > 1:
+            self._suspects.extendleft(reversed(self._packer.singles(parcel)))
         elif parcel.members:
-            letter = parcels.refused_letter(parcel, error.text, self._source)
+            letter = self._packer.refused_letter(parcel, error.text)
             self._counts.dead_letters["refused_by_kafka"] += 1
             self._suspects.appendleft(letter)
         else:

@@ -6,11 +6,13 @@ from typing import NamedTuple
 
 from edge import letters
 from edge.letters import Letter, Source
+from edge.spool import records as spool_records
 from edge.spool.reader import Chunk
-from edge.spool.records import Message, StorageClass
+from edge.spool.records import Bundle, StorageClass
 from wire import batches, records, topics
-from wire.messages import Batch
+from wire.batches import Assembler
 from wire.records import Headers
+from wire.topics import Channel
 
 
 class Claim(NamedTuple):
@@ -22,7 +24,7 @@ class Claim(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Parcel:
-    """A Kafka record. `members` are the payloads of a batch, (sequence, message); none for a dead letter.
+    """A Kafka record. `members` are the bundles of a batch, (first sequence, bundle); none for a dead letter.
 
     `sequence` is that of the first record: parcels of one asset are sent in this order.
     """
@@ -32,7 +34,7 @@ class Parcel:
     key: bytes | None
     value: bytes
     headers: Headers
-    members: list[tuple[int, Message]]
+    members: list[tuple[int, Bundle]]
     claims: list[Claim]
 
     @property
@@ -72,46 +74,53 @@ class Report(NamedTuple):
     error: SendError | None
 
 
-def of_batch(members: list[tuple[int, Message]], claims: list[Claim], source: Source) -> Parcel:
-    """Payloads of one asset and channel, in order."""
-    first_sequence, first = members[0]
-    batch = Batch(
-        v=1,
-        kind=first.kind,
-        asset_id=first.asset_id,
-        channel=first.channel,
-        gateway=source.gateway,
-        epoch=source.epoch_of(claims[0].chunk.stream),
-        first_sequence=first_sequence,
-        sequence_offsets=[sequence - first_sequence for sequence, _ in members],
-        received_ms=[message.received_ms for _, message in members],
-        payloads=[message.payload for _, message in members],
-    )
-    headers = records.cloud_event(
-        type_=f"{first.channel}.batch.v1",
-        id_=source.at(first_sequence),
-        source=f"/gateways/{source.gateway}",
-        subject=first.asset_id,
-        time_ms=first.received_ms,
-        content_type=batches.CONTENT_TYPE,
-    )
-    topic = topics.KAFKA_TOPIC_OF[first.channel]
-    return Parcel(first_sequence, topic, first.asset_id.encode(), batches.encode(batch), headers, members, claims)
+class Packer:
+    """Makes parcels of what one agent spooled."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._assembler = Assembler(source.gateway)
+        self._headers = {
+            channel: records.common_headers(
+                type_=f"{channel}.batch.v1",
+                source=f"/gateways/{source.gateway}",
+                content_type=batches.CONTENT_TYPE,
+            )
+            for channel in Channel
+        }
+
+    def batch(self, members: list[tuple[int, Bundle]], claims: list[Claim]) -> Parcel:
+        """Bundles of one asset and channel, in order."""
+        sequence, first = members[0]
+        address = first.address
+        sequences = [range(start, start + bundle.payload_count) for start, bundle in members]
+        runs = [run for _, bundle in members for run in bundle.runs]
+        packed = [bundle.packed for _, bundle in members]
+        epoch = self.source.epoch_of(claims[0].chunk.stream)
+        value = self._assembler.assemble(address, epoch, sequences, runs, packed)
+        key = address.asset_id.encode()
+        received_ms = first.runs[0].received_ms
+        headers = records.own_headers(self._headers[address.channel], self.source.at(sequence), key, received_ms)
+        return Parcel(sequence, topics.KAFKA_TOPIC_OF[address.channel], key, value, headers, members, claims)
+
+    def singles(self, parcel: Parcel) -> list[Parcel]:
+        """The same payloads, each on its own."""
+        chunks = (claim.chunk for claim in parcel.claims for _ in range(claim.record_count))
+        single = [
+            (sequence, part)
+            for start, bundle in parcel.members
+            for sequence, part in enumerate(spool_records.split(bundle, 1, 1), start)
+        ]
+        return [self.batch([member], [Claim(chunk, 1)]) for member, chunk in zip(single, chunks, strict=True)]
+
+    def refused_letter(self, parcel: Parcel, error: str) -> Parcel:
+        """The dead letter for a batch of one that Kafka refuses."""
+        ((sequence, bundle),) = parcel.members
+        (message,) = spool_records.messages(bundle)
+        return of_letter(letters.of_message(message, error, self.source, sequence), sequence, parcel.claims[0])
 
 
 def of_letter(letter: Letter, sequence: int, claim: Claim) -> Parcel:
     """A dead letter."""
     key = letter.letter.asset_id.encode() or None
     return Parcel(sequence, letter.topic, key, letter.letter.value, letter.letter.headers(), [], [claim])
-
-
-def singles(parcel: Parcel, source: Source) -> list[Parcel]:
-    """The same payloads, each on its own."""
-    chunks = (claim.chunk for claim in parcel.claims for _ in range(claim.record_count))
-    return [of_batch([member], [Claim(chunk, 1)], source) for member, chunk in zip(parcel.members, chunks, strict=True)]
-
-
-def refused_letter(parcel: Parcel, error: str, source: Source) -> Parcel:
-    """The dead letter for a batch of one that Kafka refuses."""
-    ((sequence, message),) = parcel.members
-    return of_letter(letters.of_message(message, error, source, sequence), sequence, parcel.claims[0])

@@ -1,36 +1,92 @@
-"""What becomes of an MQTT message: a record for its asset, a dead letter, or nothing. Pure."""
+"""What becomes of MQTT messages: payloads of a series, dead letters, or nothing. Pure.
+
+Payloads are not decoded: they go on as the device sent them.
+"""
 
 import functools
+from dataclasses import dataclass, field
 from typing import Final
 
-from edge.inbox import Received
-from edge.spool.records import Message, Record, Refused
+from edge.inbox import Delivery, Odd
+from edge.spool import records
+from edge.spool.records import Bundle, Refused, Run
 from wire import limits, topics
 from wire.malformed import Malformed, Reason
 from wire.topics import Channel
 
+_KNOWN_BYTES_MAX: Final = 200
+"""Of a topic that is remembered."""
 _ORIGIN_CHARS_MAX: Final = 200
 """Kept of a topic, so that an origin with gateway, epoch and sequence stays below the limit of dead letters."""
 
 
-def judge(message: Received) -> Record | None:
-    """A record for the spool. None: an empty retained message, which only clears what the broker keeps.
+@dataclass(slots=True)
+class Arrival:
+    """Payloads of one series (see `records`) in the order received, none empty; `runs` say when."""
 
-    Payloads are not decoded: they go on as the device sent them.
-    """
-    address = Malformed(Reason.BAD_TOPIC, message.malformed) if message.malformed else _address(message.topic)
+    series: bytes
+    payloads: list[bytes]
+    runs: list[Run]
+
+    def bundle(self) -> Bundle:
+        """As the spool stores it."""
+        return records.bundle(self.series, self.runs, self.payloads)
+
+
+@dataclass(slots=True)
+class Judged:
+    """`cleared` messages were empty and retained: they only clear what the broker keeps."""
+
+    arrivals: dict[bytes, Arrival] = field(default_factory=dict)
+    """By series."""
+    refused: list[Refused] = field(default_factory=list)
+    cleared: int = 0
+
+
+def judge(deliveries: list[Delivery]) -> Judged:
+    """Sort messages by what becomes of them."""
+    judged = Judged()
+    for delivery in deliveries:
+        received_ms = within_range(delivery.received_ms)
+        for topic, payloads in delivery.payloads.items():
+            series = _known_series(topic) if len(topic) <= _KNOWN_BYTES_MAX else _series(topic)
+            if isinstance(series, Malformed):
+                judged.refused += [_refused(Odd(topic, each, len(each)), series, received_ms) for each in payloads]
+            else:
+                _add(judged.arrivals, series, payloads, received_ms)
+        for odd in delivery.odd:
+            _judge_odd(judged, odd, received_ms)
+    return judged
+
+
+def _add(arrivals: dict[bytes, Arrival], series: bytes, payloads: list[bytes], received_ms: int) -> None:
+    arrival = arrivals.get(series)
+    if arrival is None:
+        arrivals[series] = Arrival(series, payloads, [Run(received_ms, len(payloads))])
+        return
+    arrival.payloads += payloads
+    last = arrival.runs[-1]
+    if last.received_ms == received_ms:
+        arrival.runs[-1] = Run(received_ms, last.payload_count + len(payloads))
+    else:
+        arrival.runs.append(Run(received_ms, len(payloads)))
+
+
+def _judge_odd(judged: Judged, odd: Odd, received_ms: int) -> None:
+    if odd.malformed is not None:
+        judged.refused.append(_refused(odd, Malformed(Reason.BAD_TOPIC, odd.malformed), received_ms))
+        return
+    address = _address(odd.topic)
     if isinstance(address, Malformed):
-        return _refused(message, address, Channel.SIGNALS)
-    size = len(message.payload)
-    if size == 0 and (message.retain or address.channel is Channel.CONNECTION):
-        return None
-    if size == 0:
-        return _refused(message, Malformed(Reason.NOT_DECODABLE, "empty payload"), address.channel, address.asset_id)
-    if size > limits.PAYLOAD_BYTES_MAX:
-        why = Malformed(Reason.TOO_LARGE, f"{size} bytes, limit {limits.PAYLOAD_BYTES_MAX}")
-        return _refused(message, why, address.channel, address.asset_id)
-    received_ms = within_range(message.received_ms)
-    return Message(received_ms, address.kind, address.asset_id, address.channel, message.payload)
+        judged.refused.append(_refused(odd, address, received_ms))
+    elif odd.size == 0 and (odd.retain or address.channel is Channel.CONNECTION):
+        judged.cleared += 1
+    elif odd.size == 0:
+        why = Malformed(Reason.NOT_DECODABLE, "empty payload")
+        judged.refused.append(_refused(odd, why, received_ms, address.channel, address.asset_id))
+    else:
+        why = Malformed(Reason.TOO_LARGE, f"{odd.size} bytes, limit {limits.PAYLOAD_BYTES_MAX}")
+        judged.refused.append(_refused(odd, why, received_ms, address.channel, address.asset_id))
 
 
 def within_range(clock_ms: int) -> int:
@@ -38,28 +94,38 @@ def within_range(clock_ms: int) -> int:
     return min(max(clock_ms, 0), limits.TIME_MS_MAX)
 
 
-def _address(topic: str) -> topics.Address | Malformed:
-    if "\0" in topic:
-        return Malformed(Reason.BAD_TOPIC, "NUL in the topic")
-    return _known_address(topic) if len(topic) <= _ORIGIN_CHARS_MAX else topics.parse_mqtt_topic(topic)
+def _series(topic: bytes) -> bytes | Malformed:
+    address = _address(topic)
+    return address if isinstance(address, Malformed) else records.series_of(address)
 
 
 @functools.lru_cache(maxsize=16_384)
-def _known_address(topic: str) -> topics.Address | Malformed:
+def _known_series(topic: bytes) -> bytes | Malformed:
     """A device uses the same three topics all its life."""
-    return topics.parse_mqtt_topic(topic)
+    return _series(topic)
 
 
-def _refused(message: Received, why: Malformed, channel: Channel, asset_id: str = "") -> Refused:
+def _address(topic: bytes) -> topics.Address | Malformed:
+    if b"\0" in topic:
+        return Malformed(Reason.BAD_TOPIC, "NUL in the topic")
+    try:
+        return topics.parse_mqtt_topic(topic.decode())
+    except UnicodeDecodeError:
+        return Malformed(Reason.BAD_TOPIC, "topic is not UTF-8")
+
+
+def _refused(
+    odd: Odd, why: Malformed, received_ms: int, channel: Channel = Channel.SIGNALS, asset_id: str = ""
+) -> Refused:
     return Refused(
-        received_ms=within_range(message.received_ms),
+        received_ms=received_ms,
         kafka_topic=topics.dead_letter_topic(topics.KAFKA_TOPIC_OF[channel]),
-        origin=f"mqtt:{_printable(message.topic)}",
+        origin=f"mqtt:{_printable(odd.topic.decode('utf-8', 'backslashreplace'))}",
         asset_id=asset_id,
         reason=why.reason,
         detail=_printable(why.detail),
-        size=len(message.payload),
-        payload=message.payload[: limits.DEAD_LETTER_BYTES_MAX],
+        size=odd.size,
+        payload=odd.payload[: limits.DEAD_LETTER_BYTES_MAX],
     )
 
 

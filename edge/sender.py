@@ -10,12 +10,12 @@ from edge.clock import Clock
 from edge.counts import Counts
 from edge.letters import Letter, Source
 from edge.outbox import Outbox, Sink
-from edge.parcels import Claim, Parcel
+from edge.parcels import Claim, Packer, Parcel
 from edge.spool.reader import Chunk
-from edge.spool.records import Gap, Message, Record, Refused, StorageClass
+from edge.spool.records import Bundle, Gap, Record, Refused, StorageClass
 
-_RECORD_BYTES: Final = 300
-"""What a record costs in memory beside its payload, about."""
+_RECORD_BYTES: Final = 600
+"""What a record costs in memory beside its payloads, about."""
 _REBUILD_INTERVAL_S: Final = 5.0
 
 
@@ -53,7 +53,8 @@ class Sender:
         self._window_bytes_max = window_bytes_max
         self._clock = clock
         self._counts = counts
-        self._outbox = Outbox(sink, source, counts, self._delivered)
+        self._packer = Packer(source)
+        self._outbox = Outbox(sink, self._packer, counts, self._delivered)
         self._window_bytes = dict.fromkeys(StorageClass, 0)
         self._rebuild_not_before_s = 0.0
         self._log = structlog.get_logger("edge.sender")
@@ -80,7 +81,7 @@ class Sender:
 
     def _take(self, chunk: Chunk, now_s: float) -> None:
         for sequence, record in chunk.entries:
-            if type(record) is Message:
+            if type(record) is Bundle:
                 self._window_bytes[chunk.storage_class] += _weight(record)
                 self._batcher.add(sequence, record, chunk, now_s)
             else:
@@ -101,7 +102,7 @@ class Sender:
         return 0 if self._outbox.is_broken else self._outbox.send(now_s)
 
     def _put_batch(self, group: Group) -> None:
-        self._outbox.put(parcels.of_batch(group.members, group.claims, self._source))
+        self._outbox.put(self._packer.batch(group.members, group.claims))
 
     def settle(self) -> int:
         """Take Kafka's reports; begin anew when the client is broken. Returns how many reports."""
@@ -134,9 +135,9 @@ def _letter(record: Record, source: Source, sequence: int) -> Letter:
     return letters.of_gap(record, source)
 
 
-def _weight(message: Message) -> int:
-    return _RECORD_BYTES + len(message.payload)
+def _weight(bundle: Bundle) -> int:
+    return _RECORD_BYTES + len(bundle.packed)
 
 
 def _parcel_weight(parcel: Parcel) -> int:
-    return sum(_weight(message) for _, message in parcel.members) or _RECORD_BYTES + len(parcel.value)
+    return sum(_weight(bundle) for _, bundle in parcel.members) or _RECORD_BYTES + len(parcel.value)

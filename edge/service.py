@@ -16,7 +16,7 @@ from edge.clock import SystemClock
 from edge.config import EdgeSettings, SpoolSettings
 from edge.counts import Counts
 from edge.health import Condition
-from edge.inbox import Received
+from edge.inbox import Delivery
 from edge.kafka import KafkaSink
 from edge.letters import Source
 from edge.metrics import AgentCollector, Gauges
@@ -52,7 +52,7 @@ class _Gathering:
         self.acknowledge = receiver.acknowledge
         self.stop = receiver.stop
 
-    def take(self, wait_s: float) -> list[Received]:
+    def take(self, wait_s: float) -> list[Delivery]:
         return self._receiver.take(wait_s, self._gather_s)
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from edge.spool import spool
-from edge.spool.records import Message, StorageClass
-from wire.topics import Channel, Kind
+from edge.spool import records, spool
+from edge.spool.records import Bundle, Run, StorageClass
+from wire.topics import Address, Channel, Kind
 
 
 class Crash(BaseException):
@@ -193,19 +193,40 @@ def open_spool(disk: Any, limits: spool.Limits = ROOMY, clock: ManualClock | Non
     return spool.Spool.open(disk, limits, clock or ManualClock(), lambda length: b"\xee" * length)
 
 
-def message(number: int, channel: Channel = Channel.SIGNALS, asset_id: str = "car-1", size: int = 0) -> Message:
-    """A message whose payload names it."""
-    return Message(1_750_000_000_000 + number, Kind.VEHICLE, asset_id, channel, f"{number}:".encode() + b"x" * size)
+def message(
+    number: int, channel: Channel = Channel.SIGNALS, asset_id: str = "car-1", size: int = 0, urgent: bool = False
+) -> Bundle:
+    """A bundle of one payload that names it."""
+    return bundle([number], channel, asset_id, size, urgent)
 
 
-def number_of(record: Message) -> int:
+def bundle(
+    numbers: list[int],
+    channel: Channel = Channel.SIGNALS,
+    asset_id: str = "car-1",
+    size: int = 0,
+    urgent: bool = False,
+) -> Bundle:
+    """A bundle whose payloads name them."""
+    series = records.series_of(Address(Kind.VEHICLE, asset_id, channel), urgent)
+    runs = [Run(1_750_000_000_000 + number, 1) for number in numbers]
+    return records.bundle(series, runs, [f"{number}:".encode() + b"x" * size for number in numbers])
+
+
+def numbers_of(record: Bundle) -> list[int]:
+    """The inverse of `bundle`."""
+    return [int(each.payload.partition(b":")[0]) for each in records.messages(record)]
+
+
+def number_of(record: Bundle) -> int:
     """The inverse of `message`."""
-    return int(record.payload.partition(b":")[0])
+    (number,) = numbers_of(record)
+    return number
 
 
-def put(into: spool.Spool, *messages: Message) -> None:
-    """Make messages durable."""
-    into.stage(list(messages))
+def put(into: spool.Spool, *bundles: Bundle) -> None:
+    """Make payloads durable."""
+    into.stage(list(bundles))
     into.commit()
 
 

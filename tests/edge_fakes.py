@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from edge.inbox import Received, Token
+from edge.inbox import Connection, Delivery, Odd
 from edge.parcels import Parcel, Report, SendError, Verdict
 from wire.topics import Channel, Kind, mqtt_topic
 
@@ -59,20 +59,20 @@ class FakeSink:
 
 @dataclass
 class FakeReceiver:
-    """Gives what a test put into `waiting`; notes what was acknowledged."""
+    """Gives what a test put into `waiting`; notes the message ids that were acknowledged."""
 
-    waiting: list[Received] = field(default_factory=list)
-    acknowledged: list[Token] = field(default_factory=list)
+    waiting: list[Delivery] = field(default_factory=list)
+    acknowledged: list[int] = field(default_factory=list)
     waits_s: list[float] = field(default_factory=list)
     stopped: bool = False
 
-    def take(self, wait_s: float) -> list[Received]:
+    def take(self, wait_s: float) -> list[Delivery]:
         self.waits_s.append(wait_s)
         taken, self.waiting = self.waiting, []
         return taken
 
-    def acknowledge(self, messages: list[Received]) -> None:
-        self.acknowledged += [message.token for message in messages]
+    def acknowledge(self, deliveries: list[Delivery]) -> None:
+        self.acknowledged += [int.from_bytes(each, "big") for delivery in deliveries for each in delivery.pubacks]
 
     def stop(self) -> None:
         self.stopped = True
@@ -84,4 +84,15 @@ class FakeReceiver:
             self.put(topic, f"{number}:".encode() + b"x" * size, number + 1)
 
     def put(self, topic: str, payload: bytes, message_id: int) -> None:
-        self.waiting.append(Received(topic, payload, False, 1_750_000_000_000, Token(1, message_id)))
+        self.waiting.append(delivery(topic, payload, message_id))
+
+
+def delivery(topic: str, payload: bytes, message_id: int, received_ms: int = 1_750_000_000_000) -> Delivery:
+    """One message at QoS 1."""
+    made = Delivery(Connection(0, 1), received_ms, count=1, size_bytes=len(payload))
+    made.pubacks.append(message_id.to_bytes(2, "big"))
+    if payload:
+        made.payloads[topic.encode()] = [payload]
+    else:
+        made.odd.append(Odd(topic.encode(), payload, 0))
+    return made

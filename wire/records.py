@@ -4,6 +4,7 @@ CloudEvents 1.0.2, Kafka protocol binding, binary mode: attributes are headers `
 the data's type is `content-type`.
 """
 
+import functools
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -19,25 +20,40 @@ _DIGITS_MAX: Final = len(str(limits.TIME_MS_MAX))
 
 def iso_time(time_ms: int) -> str:
     """RFC 3339, UTC, milliseconds."""
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{_iso_second(time_ms // 1000)}.{time_ms % 1000:03}Z"
+
+
+@functools.lru_cache(maxsize=64)
+def _iso_second(time_s: int) -> str:
+    return datetime.fromtimestamp(time_s, UTC).isoformat().replace("+00:00", "")
 
 
 def cloud_event(*, type_: str, id_: str, source: str, subject: str, time_ms: int, content_type: str) -> Headers:
-    """Headers of a record. `id_` is unique within `source`, so that a consumer can drop re-sends.
+    """Headers of a record. `id_` is unique within `source`, so that a consumer can drop re-sends."""
+    common = common_headers(type_=type_, source=source, content_type=content_type)
+    return own_headers(common, id_, subject.encode("utf-8", "replace"), time_ms)
 
-    An empty `subject` is left out: CloudEvents allows none, but no empty one.
-    """
+
+def common_headers(*, type_: str, source: str, content_type: str) -> Headers:
+    """The part of `cloud_event` that many records share."""
     attributes = {
         "content-type": content_type,
         "ce_specversion": "1.0",
-        "ce_id": id_,
         "ce_source": source,
         "ce_type": TYPE_PREFIX + type_,
-        "ce_time": iso_time(time_ms),
     }
-    if subject:
-        attributes["ce_subject"] = subject
     return [(name, value.encode("utf-8", "replace")) for name, value in attributes.items()]
+
+
+def own_headers(common: Headers, id_: str, subject: bytes, time_ms: int) -> Headers:
+    """The headers of one record: `common` and its own.
+
+    An empty `subject` is left out: CloudEvents allows none, but no empty one.
+    """
+    own = [*common, ("ce_id", id_.encode("utf-8", "replace")), ("ce_time", iso_time(time_ms).encode())]
+    if subject:
+        own.append(("ce_subject", subject))
+    return own
 
 
 def source(mqtt_topic: str, gateway: str, epoch: str, sequence: int) -> str:

@@ -8,7 +8,7 @@ A spool is one directory:
     <class>-<first>-<last>-<count>.evicted (or .corrupt): what is left of a segment whose records are lost, until a
                                            gap record that says so is durable; emptied, the name says it all
 
-Each class has a chain of segments in the order of these numbers. A segment is the 8 bytes `FLTSPL01` (the last two
+Each class has a chain of segments in the order of these numbers. A segment is the 8 bytes `FLTSPL02` (the last two
 are the format's version), then blocks. A block is what one turn of the agent's loop made durable for one class.
 Its header has 56 bytes, little-endian:
 
@@ -54,7 +54,7 @@ import google_crc32c
 from edge.spool.records import StorageClass
 from wire.malformed import Reason
 
-FILE_MAGIC: Final = b"FLTSPL01"
+FILE_MAGIC: Final = b"FLTSPL02"
 BLOCK_MAGIC: Final = b"\xf1BLK"
 _HEADER: Final = struct.Struct("<4sI8sQQqIBxHI")
 _CHECKSUM: Final = struct.Struct("<I")

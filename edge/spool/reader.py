@@ -28,7 +28,8 @@ class Lost(NamedTuple):
 class Chunk:
     """Records that were read together, of one stream.
 
-    `entries` (sequence, record) are the consumer's to clear when it took them.
+    `entries` (first sequence, record) are the consumer's to clear when it took them; `count` and `remaining` count
+    each payload of a bundle.
     """
 
     storage_class: StorageClass
@@ -131,17 +132,9 @@ class Reader:
         if not entries:
             self._notice_lost_end()
             return None
-        count = len(entries)
-        chunk = Chunk(
-            self._chain.storage_class,
-            entries,
-            entries[0][1].received_ms,
-            count,
-            count,
-            self._next,
-            self._stream,
-            self,
-        )
+        received_ms = records.received_ms_of(entries[0][1])
+        count = sum(records.count_of(record) for _, record in entries)
+        chunk = Chunk(self._chain.storage_class, entries, received_ms, count, count, self._next, self._stream, self)
         self._outstanding.append(chunk)
         return chunk
 
@@ -198,7 +191,7 @@ class Reader:
         self._notice_lost(header.first_sequence, header.first_ordinal)
         self._next = Position(header.end_sequence, header.end_ordinal)
         self._stream = header.stream  # the same for all blocks of a segment, and a chunk is of one segment
-        return list(enumerate(decoded, header.first_sequence))
+        return _numbered(decoded, header.first_sequence)
 
     def _notice_lost_end(self) -> None:
         self._notice_lost(*self.end)
@@ -255,3 +248,11 @@ class Reader:
     def close(self) -> None:
         """Close the file that is being read."""
         self._go_to(None)
+
+
+def _numbered(decoded: list[Record], first_sequence: int) -> list[tuple[int, Record]]:
+    entries: list[tuple[int, Record]] = []
+    for record in decoded:
+        entries.append((first_sequence, record))
+        first_sequence += records.count_of(record)
+    return entries

@@ -2,24 +2,31 @@
 
 A block's body (see `files`) is its records, one after the other, little-endian:
 
-    message   u8 tag 1 · i64 received ms · u8 kind · u8 channel · u8 length of asset id · u32 length of payload
-              · asset id (ASCII) · payload as the device sent it
-    urgent    u8 tag 4 · the rest as of a message: one that outlives the others of its channel
+    bundle    u8 tag 4 · u8 length of series · u16 number of runs · u32 count of payloads · u32 length of payloads
+              · series · runs, each i64 received ms · u32 count · payloads
     refused   u8 tag 2 · u32 length · msgpack list of the fields of `Refused`
     gap       u8 tag 3 · u32 length · msgpack list of the fields of `Gap`
 
-Kind and channel are numbers of `_KINDS` and `_CHANNELS`; these never change meaning.
+A bundle counts as so many records as it has payloads, each with a sequence and an ordinal. Its payloads are msgpack
+`bin` values one after the other, as they will stand in a batch: nothing is touched again on the way to Kafka.
+
+A series is one channel of one asset: u8 kind · u8 channel · asset id (ASCII). Kind and channel are numbers of
+`_KINDS` and `_CHANNELS`; these never change meaning. The channel has `_URGENT` added where the payloads outlive the
+others of their channel.
 """
 
+import functools
+import itertools
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
 import msgpack
+import msgspec
 
 from wire.malformed import Malformed, Reason
-from wire.topics import Channel, Kind
+from wire.topics import Address, Channel, Kind
 
 
 class StorageClass(IntEnum):
@@ -34,15 +41,33 @@ class StorageClass(IntEnum):
         return self.name.lower()
 
 
-class Message(NamedTuple):
-    """A device's payload, unread. `urgent`: signals that are kept as long as events are."""
+class Run(NamedTuple):
+    """So many payloads in a row that were received at one time."""
 
     received_ms: int
-    kind: Kind
-    asset_id: str
-    channel: Channel
+    payload_count: int
+
+
+class Bundle(NamedTuple):
+    """Payloads of one series in order, unread. `packed`: msgpack `bin` values one after the other."""
+
+    series: bytes
+    runs: tuple[Run, ...]
+    payload_count: int
+    packed: bytes
+
+    @property
+    def address(self) -> Address:
+        """The asset and channel."""
+        return address_of(self.series)
+
+
+class Message(NamedTuple):
+    """One payload of a bundle, for those who need them one by one."""
+
+    received_ms: int
+    address: Address
     payload: bytes
-    urgent: bool = False
 
 
 class Refused(NamedTuple):
@@ -76,75 +101,151 @@ class Gap(NamedTuple):
     detail: str
 
 
-Record = Message | Refused | Gap
+Record = Bundle | Refused | Gap
 
-_MESSAGE: Final = struct.Struct("<BqBBBI")
+_SERIES_CODE_BYTES: Final = 2
+"""Of a series, before the asset id."""
+_URGENT: Final = 0x80
+_BUNDLE: Final = struct.Struct("<BBHII")
+_RUN: Final = struct.Struct("<qI")
 _OTHER: Final = struct.Struct("<BI")
-_TAG_MESSAGE: Final = 1
 _TAG_REFUSED: Final = 2
 _TAG_GAP: Final = 3
-_TAG_URGENT: Final = 4
+_TAG_BUNDLE: Final = 4
+_RUNS_MAX: Final = 0xFFFF
 
 _KINDS: Final = (Kind.VEHICLE, Kind.STATION)
 _CHANNELS: Final = (Channel.SIGNALS, Channel.EVENTS, Channel.CONNECTION)
-_KIND_NUMBER: Final = {kind: number for number, kind in enumerate(_KINDS)}
-_CHANNEL_NUMBER: Final = {channel: number for number, channel in enumerate(_CHANNELS)}
+_SIGNALS: Final = _CHANNELS.index(Channel.SIGNALS)
+
+_BIN_HEADER_BYTES_MAX: Final = 5
+_pack: Final = msgspec.msgpack.Encoder().encode
+_LIST_HEADER_BYTES: Final = ((16, 1), (65_536, 3))
+"""[msgpack] fixarray, array 16; else array 32."""
+
+
+def series_of(address: Address, urgent: bool = False) -> bytes:
+    """The name of a series. `urgent`: signals that are kept as long as events are."""
+    numbers = bytes((_KINDS.index(address.kind), _CHANNELS.index(address.channel) | urgent * _URGENT))
+    return numbers + address.asset_id.encode("ascii")
+
+
+@functools.lru_cache(maxsize=4_096)
+def address_of(series: bytes) -> Address:
+    """The inverse of `series_of`. Raises IndexError, ValueError."""
+    kind, channel = series[:_SERIES_CODE_BYTES]
+    return Address(_KINDS[kind], series[_SERIES_CODE_BYTES:].decode("ascii"), _CHANNELS[channel & ~_URGENT])
+
+
+def bundle(series: bytes, runs: Sequence[Run], payloads: list[bytes]) -> Bundle:
+    """Pack payloads."""
+    assert 0 < len(runs) <= _RUNS_MAX
+    return Bundle(series, tuple(runs), len(payloads), _pack(payloads)[_list_header_bytes(len(payloads)) :])
+
+
+def _list_header_bytes(count: int) -> int:
+    return next((size for limit, size in _LIST_HEADER_BYTES if count < limit), 5)
+
+
+def messages(of: Bundle) -> list[Message]:
+    """The payloads of a bundle, one by one."""
+    times = itertools.chain.from_iterable(itertools.repeat(run.received_ms, run.payload_count) for run in of.runs)
+    return [Message(ms, of.address, payload) for ms, payload in zip(times, _payloads(of), strict=True)]
+
+
+def _payloads(of: Bundle) -> Iterator[bytes]:
+    unpacker = msgpack.Unpacker(max_buffer_size=len(of.packed), raw=True)
+    unpacker.feed(of.packed)
+    return iter(unpacker)
+
+
+def split(of: Bundle, payloads_max: int, bytes_max: int) -> list[Bundle]:
+    """The same payloads in bundles of at most `payloads_max`, and packed `bytes_max` where one is not larger."""
+    parts: list[Bundle] = []
+    members: list[Message] = []
+    size_bytes = 0
+    for message in messages(of):
+        packed_bytes = len(message.payload) + _BIN_HEADER_BYTES_MAX
+        if members and (len(members) == payloads_max or size_bytes + packed_bytes > bytes_max):
+            parts.append(_joined(of.series, members))
+            members, size_bytes = [], 0
+        members.append(message)
+        size_bytes += packed_bytes
+    parts.append(_joined(of.series, members))
+    return parts
+
+
+def _joined(series: bytes, members: list[Message]) -> Bundle:
+    grouped = itertools.groupby(members, key=lambda message: message.received_ms)
+    runs = [Run(received_ms, sum(1 for _ in same)) for received_ms, same in grouped]
+    return bundle(series, runs, [message.payload for message in members])
 
 
 def storage_class(record: Record) -> StorageClass:
     """Signals are most of the volume and the first to go; all else outlives them."""
-    is_signals = type(record) is Message and record.channel is Channel.SIGNALS and not record.urgent
+    is_signals = type(record) is Bundle and record.series[1] == _SIGNALS
     return StorageClass.SIGNALS if is_signals else StorageClass.EVENTS
+
+
+def count_of(record: Record) -> int:
+    """How many sequences and ordinals a record has."""
+    return record.payload_count if type(record) is Bundle else 1
+
+
+def received_ms_of(record: Record) -> int:
+    """When the first of it was received."""
+    return record.runs[0].received_ms if isinstance(record, Bundle) else record.received_ms
 
 
 def encode(records: Iterable[Record]) -> bytes:
     """The body of a block."""
     parts: list[bytes] = []
     for record in records:
-        if type(record) is Message:
-            asset = record.asset_id.encode("ascii")
-            head = _MESSAGE.pack(
-                _TAG_URGENT if record.urgent else _TAG_MESSAGE,
-                record.received_ms,
-                _KIND_NUMBER[record.kind],
-                _CHANNEL_NUMBER[record.channel],
-                len(asset),
-                len(record.payload),
-            )
-            parts += (head, asset, record.payload)
+        if type(record) is Bundle:
+            series, runs, number, packed = record
+            parts.append(_BUNDLE.pack(_TAG_BUNDLE, len(series), len(runs), number, len(packed)))
+            parts.append(series)
+            parts += [_RUN.pack(*run) for run in runs]
+            parts.append(packed)
         else:
             tag = _TAG_REFUSED if type(record) is Refused else _TAG_GAP
-            packed: bytes = msgpack.packb(tuple(record), use_bin_type=True)
-            parts += (_OTHER.pack(tag, len(packed)), packed)
+            encoded: bytes = msgpack.packb(tuple(record), use_bin_type=True)
+            parts += (_OTHER.pack(tag, len(encoded)), encoded)
     return b"".join(parts)
 
 
 def decode(body: bytes, count: int) -> list[Record] | Malformed:
     """The records of a block whose checksum was right; `Malformed` when a newer agent wrote what we do not know."""
     records: list[Record] = []
-    offset = 0
+    offset = found = 0
     try:
         while offset < len(body):
-            read = _message if body[offset] in (_TAG_MESSAGE, _TAG_URGENT) else _other
+            read = _bundle if body[offset] == _TAG_BUNDLE else _other
             record, offset = read(body, offset)
+            found += count_of(record)
             records.append(record)
     except (struct.error, ValueError, TypeError, IndexError) as error:
-        return Malformed(Reason.CORRUPT, f"record {len(records)} of {count}: {error}")
-    if len(records) != count:
-        return Malformed(Reason.CORRUPT, f"{len(records)} records where {count} are due")
+        return Malformed(Reason.CORRUPT, f"record {found} of {count}: {error}")
+    if found != count:
+        return Malformed(Reason.CORRUPT, f"{found} records where {count} are due")
     return records
 
 
-def _message(body: bytes, offset: int) -> tuple[Record, int]:
-    tag, received_ms, kind, channel, asset_length, payload_length = _MESSAGE.unpack_from(body, offset)
-    asset_start = offset + _MESSAGE.size
-    payload_start = asset_start + asset_length
-    end = payload_start + payload_length
+def _bundle(body: bytes, offset: int) -> tuple[Record, int]:
+    _, series_length, run_count, count, length = _BUNDLE.unpack_from(body, offset)
+    series_start = offset + _BUNDLE.size
+    runs_start = series_start + series_length
+    packed_start = runs_start + run_count * _RUN.size
+    end = packed_start + length
     if end > len(body):
         raise ValueError("ends early")
-    asset_id = body[asset_start:payload_start].decode("ascii")
-    payload = body[payload_start:end]
-    return Message(received_ms, _KINDS[kind], asset_id, _CHANNELS[channel], payload, tag == _TAG_URGENT), end
+    series = body[series_start:runs_start]
+    address_of(series)  # raises for what no agent of this version can have written
+    if run_count == 1:
+        runs: tuple[Run, ...] = (Run(*_RUN.unpack_from(body, runs_start)),)
+    else:
+        runs = tuple(itertools.starmap(Run, _RUN.iter_unpack(body[runs_start:packed_start])))
+    return Bundle(series, runs, count, body[packed_start:end]), end
 
 
 def _other(body: bytes, offset: int) -> tuple[Record, int]:

@@ -126,10 +126,10 @@ class Spool:
     def _stage(self, storage_class: StorageClass, members: list[Record], gaps: tuple[GapName, ...] = ()) -> None:
         if members:
             body = records.encode(members)
-            self._staged.append(
-                _Part(storage_class, self._next_sequence, len(members), members[0].received_ms, body, gaps)
-            )
-            self._next_sequence += len(members)
+            count = sum(map(records.count_of, members))
+            received_ms = records.received_ms_of(members[0])
+            self._staged.append(_Part(storage_class, self._next_sequence, count, received_ms, body, gaps))
+            self._next_sequence += count
 
     def commit(self) -> None:
         """Make everything staged durable, and the gap records that are owed.

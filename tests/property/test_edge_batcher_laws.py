@@ -7,7 +7,7 @@ from edge.batcher import Batcher, Group, Limits
 from edge.spool.chain import Position
 from edge.spool.reader import Chunk
 from edge.spool.records import StorageClass
-from tests.edge_disk import message, number_of
+from tests.edge_disk import message, numbers_of
 from wire.topics import Channel
 
 _LIMITS = Limits(frames_max=4, bytes_max=200, age_s=0.05)
@@ -33,12 +33,12 @@ def test_nothing_is_lost_doubled_or_reordered(items: list[tuple[str, Channel, in
     assert batcher.size_bytes == 0
     came: dict[tuple[str, Channel], list[int]] = {}
     for group in groups:
-        keys = {(each.asset_id, each.channel) for _, each in group.members}
+        keys = {(each.address.asset_id, each.address.channel) for _, each in group.members}
         assert len(keys) == 1
         assert len(group.members) <= _LIMITS.frames_max
         assert len(group.members) == 1 or group.size_bytes <= _LIMITS.bytes_max
         assert sum(claim.record_count for claim in group.claims) == len(group.members)
-        came.setdefault(keys.pop(), []).extend(number_of(each) for _, each in group.members)
+        came.setdefault(keys.pop(), []).extend(number for _, each in group.members for number in numbers_of(each))
     sent: dict[tuple[str, Channel], list[int]] = {}
     for number, (asset_id, channel, _, _) in enumerate(items):
         sent.setdefault((asset_id, channel), []).append(number)

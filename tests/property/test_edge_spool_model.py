@@ -18,14 +18,27 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from edge.spool.files import GapName
 from edge.spool.reader import Chunk
-from edge.spool.records import Gap, Message, Record, StorageClass
+from edge.spool.records import Bundle, Gap, Record, StorageClass
 from edge.spool.spool import Limits, Spool
-from tests.edge_disk import Crash, MemoryDisk, message, number_of, open_spool
+from tests.edge_disk import Crash, MemoryDisk, bundle, numbers_of, open_spool
 from wire.topics import Channel
 
 _CHANNELS = st.sampled_from([Channel.SIGNALS, Channel.EVENTS])
-_BATCHES = st.lists(st.tuples(_CHANNELS, st.integers(0, 300)), min_size=1, max_size=6)
+_BATCHES = st.lists(st.tuples(_CHANNELS, st.integers(0, 300), st.integers(1, 3)), min_size=1, max_size=6)
+"""Channel, size and number of the payloads of a bundle."""
 _CLASS_OF = {Channel.SIGNALS: StorageClass.SIGNALS, Channel.EVENTS: StorageClass.EVENTS}
+
+
+def flat(chunk: Chunk) -> list[tuple[int, int | Gap]]:
+    """(sequence, number of the message, or gap) for each record."""
+    found: list[tuple[int, int | Gap]] = []
+    for sequence, record in chunk.entries:
+        if isinstance(record, Gap):
+            found.append((sequence, record))
+        else:
+            assert isinstance(record, Bundle)
+            found += enumerate(numbers_of(record), sequence)
+    return found
 
 
 class SpoolModel(RuleBasedStateMachine):
@@ -76,26 +89,28 @@ class SpoolModel(RuleBasedStateMachine):
         self.disk.crash_at = None
         return True
 
-    def stage(self, batch: list[tuple[Channel, int]]) -> list[int]:
+    def stage(self, batch: list[tuple[Channel, int, int]]) -> list[int]:
         first = len(self.class_of)
-        messages = [message(first + index, channel, size=size) for index, (channel, size) in enumerate(batch)]
-        for index, (channel, _) in enumerate(batch):
-            self.class_of[first + index] = _CLASS_OF[channel]
-        self.spool.stage(list(messages))
+        bundles: dict[StorageClass, list[Bundle]] = {each: [] for each in StorageClass}
+        for channel, size, count in batch:
+            numbers = list(range(len(self.class_of), len(self.class_of) + count))
+            self.class_of.update(dict.fromkeys(numbers, _CLASS_OF[channel]))
+            bundles[_CLASS_OF[channel]].append(bundle(numbers, channel, size=size))
+        self.spool.stage([each for members in bundles.values() for each in members])
         for part in self.spool._staged:
-            members = [number_of(each) for each in messages if self.class_of[number_of(each)] is part.storage_class]
+            members = [number for each in bundles[part.storage_class] for number in numbers_of(each)]
             self.sequence_of.update(zip(members, range(part.first_sequence, part.first_sequence + 999), strict=False))
-        return list(range(first, first + len(batch)))
+        return list(range(first, len(self.class_of)))
 
     @rule(batch=_BATCHES, crash_in=st.none() | st.integers(1, 12))
-    def append(self, batch: list[tuple[Channel, int]], crash_in: int | None) -> None:
+    def append(self, batch: list[tuple[Channel, int, int]], crash_in: int | None) -> None:
         numbers = self.stage(batch)
         if self.guarded(self.spool.commit, crash_in):
             self.committed.update(numbers)
             self.due.update(numbers)
 
     @rule(batch=_BATCHES, fail_in=st.integers(1, 10), failures=st.integers(1, 3))
-    def append_with_disk_errors(self, batch: list[tuple[Channel, int]], fail_in: int, failures: int) -> None:
+    def append_with_disk_errors(self, batch: list[tuple[Channel, int, int]], fail_in: int, failures: int) -> None:
         numbers = self.stage(batch)
         failing = itertools.count(1 - fail_in)
 
@@ -125,17 +140,15 @@ class SpoolModel(RuleBasedStateMachine):
             return False
         self.chunks.append(chunk)
         of_stream = self.read_now[storage_class, chunk.stream]
-        for sequence, record in chunk.entries:
-            if isinstance(record, Gap):
-                self.gaps.add(record)
+        for sequence, each in flat(chunk):
+            if isinstance(each, Gap):
+                self.gaps.add(each)
                 continue
-            assert isinstance(record, Message)
-            number = number_of(record)
-            assert self.sequence_of[number] == sequence
-            assert self.class_of[number] is storage_class
-            assert self.stream_of.setdefault(number, chunk.stream) == chunk.stream, "one stream for ever"
-            assert not of_stream or number > of_stream[-1], "order within a stream, once"
-            of_stream.append(number)
+            assert self.sequence_of[each] == sequence
+            assert self.class_of[each] is storage_class
+            assert self.stream_of.setdefault(each, chunk.stream) == chunk.stream, "one stream for ever"
+            assert not of_stream or each > of_stream[-1], "order within a stream, once"
+            of_stream.append(each)
         return True
 
     @precondition(lambda self: self.chunks)
@@ -144,9 +157,7 @@ class SpoolModel(RuleBasedStateMachine):
         chunk = self.chunks.pop(data.draw(st.integers(0, len(self.chunks) - 1)))
         part = data.draw(st.integers(0, chunk.remaining))
         start = chunk.count - chunk.remaining
-        for _, record in chunk.entries[start : start + part]:
-            if isinstance(record, Message):
-                self.confirmed.add(number_of(record))
+        self.confirmed.update(each for _, each in flat(chunk)[start : start + part] if isinstance(each, int))
         self.spool.confirm(chunk, part)
         if chunk.remaining:
             self.chunks.append(chunk)
@@ -156,7 +167,7 @@ class SpoolModel(RuleBasedStateMachine):
         while self.take(storage_class, True) or self.take(storage_class, False):
             pass
         for chunk in [each for each in self.chunks if each.storage_class is storage_class]:
-            self.confirmed.update(number_of(record) for _, record in chunk.entries if isinstance(record, Message))
+            self.confirmed.update(each for _, each in flat(chunk) if isinstance(each, int))
             self.spool.confirm(chunk, chunk.remaining)
             self.chunks.remove(chunk)
 

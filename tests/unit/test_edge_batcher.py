@@ -4,7 +4,7 @@ from edge.batcher import Batcher, Group, Limits
 from edge.spool.chain import Position
 from edge.spool.reader import Chunk
 from edge.spool.records import StorageClass
-from tests.edge_disk import message, number_of
+from tests.edge_disk import message, numbers_of
 from wire.topics import Channel
 
 LIMITS = Limits(frames_max=3, bytes_max=100, age_s=0.05)
@@ -16,7 +16,7 @@ def chunk() -> Chunk:
 
 def numbers(group: Group | None) -> list[int]:
     assert group is not None
-    return [number_of(each) for _, each in group.members]
+    return [number for _, each in group.members for number in numbers_of(each)]
 
 
 def test_a_full_group_leaves_at_once_and_others_wait_for_their_age() -> None:
@@ -58,7 +58,7 @@ def test_claims_count_the_records_of_each_chunk() -> None:
 
 def test_what_is_held_is_known_and_zero_in_the_end() -> None:
     batcher = Batcher(LIMITS)
-    batcher.add(0, message(0, size=48), chunk(), now_s=2.0)
+    batcher.add(0, message(0, size=46), chunk(), now_s=2.0)
     assert batcher.size_bytes == 50
     assert batcher.due_s == 2.05
     batcher.pop(0.0, everything=True)
@@ -68,5 +68,5 @@ def test_what_is_held_is_known_and_zero_in_the_end() -> None:
 def test_urgent_messages_of_an_asset_go_apart_from_its_others() -> None:
     batcher = Batcher(LIMITS)
     batcher.add(1, message(1), chunk(), now_s=0.0)
-    batcher.add(0, message(0)._replace(urgent=True), Chunk(StorageClass.EVENTS, [], 0, 1, 1, Position(1, 1)), 0.0)
+    batcher.add(0, message(0, urgent=True), Chunk(StorageClass.EVENTS, [], 0, 1, 1, Position(1, 1)), 0.0)
     assert [numbers(batcher.pop(1.0)) for _ in range(2)] == [[1], [0]]

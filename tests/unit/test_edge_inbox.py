@@ -3,15 +3,16 @@
 import threading
 import time
 
-from edge.inbox import Inbox, Received, Token
+from edge.inbox import Delivery, Inbox
+from tests.edge_fakes import delivery
 
 
-def received(number: int, size: int = 1) -> Received:
-    return Received("t", b"x" * size, False, 0, Token(1, number))
+def received(number: int, size: int = 1) -> Delivery:
+    return delivery("t", b"x" * size, number)
 
 
-def ids(messages: list[Received]) -> list[int]:
-    return [message.token.message_id for message in messages]
+def ids(deliveries: list[Delivery]) -> list[int]:
+    return [int.from_bytes(each, "big") for delivery in deliveries for each in delivery.pubacks]
 
 
 def test_messages_come_out_once_in_order() -> None:

@@ -5,12 +5,11 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from edge import parcels
 from edge.config import EdgeKafkaSettings
 from edge.counts import Counts
 from edge.kafka import KafkaSink, judge
 from edge.letters import Source
-from edge.parcels import Claim, Parcel, Verdict
+from edge.parcels import Claim, Packer, Parcel, Verdict
 from edge.spool.chain import Position
 from edge.spool.reader import Chunk
 from edge.spool.records import StorageClass
@@ -20,7 +19,7 @@ from tests.edge_disk import ManualClock, message
 
 def parcel(number: int = 0, size: int = 10) -> Parcel:
     chunk = Chunk(StorageClass.SIGNALS, [], 0, 1, 1, Position(0, 0))
-    return parcels.of_batch([(number, message(number, size=size))], [Claim(chunk, 1)], Source("gw", "e"))
+    return Packer(Source("gw", "e")).batch([(number, message(number, size=size))], [Claim(chunk, 1)])
 
 
 @pytest.fixture

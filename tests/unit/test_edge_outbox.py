@@ -1,10 +1,9 @@
 """What is done when Kafka does not want a parcel."""
 
-from edge import parcels
 from edge.counts import Counts
 from edge.letters import Source
 from edge.outbox import Outbox
-from edge.parcels import Claim, Parcel
+from edge.parcels import Claim, Packer, Parcel
 from edge.spool.chain import Position
 from edge.spool.reader import Chunk
 from edge.spool.records import StorageClass
@@ -24,13 +23,14 @@ class World:
         self.sink = FakeSink()
         self.counts = Counts()
         self.delivered: list[Parcel] = []
-        self.outbox = Outbox(self.sink, SOURCE, self.counts, self.delivered.append)
+        self.packer = Packer(SOURCE)
+        self.outbox = Outbox(self.sink, self.packer, self.counts, self.delivered.append)
         self.now_s = 0.0
 
     def put(self, *numbers: int, asset_id: str = "car-1", channel: Channel = Channel.SIGNALS) -> None:
         chunk = Chunk(StorageClass.SIGNALS, [], 0, len(numbers), len(numbers), Position(0, 0))
         members = [(number, message(number, channel, asset_id)) for number in numbers]
-        self.outbox.put(parcels.of_batch(members, [Claim(chunk, len(numbers))], SOURCE))
+        self.outbox.put(self.packer.batch(members, [Claim(chunk, len(numbers))]))
 
     def turn(self, after_s: float = 0.0) -> list[list[int]]:
         """Send and settle; the numbers of what the client holds now."""

@@ -3,26 +3,51 @@
 import pytest
 
 from edge import receive
-from edge.inbox import Received, Token
-from edge.spool.records import Message, Refused
+from edge.inbox import Connection, Delivery, Odd
+from edge.receive import Judged
+from edge.spool.records import Message, Refused, messages
 from wire import limits
 from wire.malformed import Reason
-from wire.topics import Channel, Kind
+from wire.topics import Address, Channel, Kind
 
 
-def received(topic: str, payload: bytes = b"x", retain: bool = False, malformed: str | None = None) -> Received:
-    return Received(topic, payload, retain, 1_750_000_000_000, Token(1, 1), malformed)
+def judge(topic: str, payload: bytes = b"x", retain: bool = False, malformed: str | None = None) -> Judged:
+    delivery = Delivery(Connection(0, 1), 1_750_000_000_000, count=1)
+    if malformed is None and 0 < len(payload) <= limits.PAYLOAD_BYTES_MAX:
+        delivery.payloads[topic.encode()] = [payload]
+    else:
+        delivery.odd.append(Odd(topic.encode(), payload, len(payload), retain, malformed))
+    return receive.judge([delivery])
 
 
 def refused(topic: str, payload: bytes = b"x", malformed: str | None = None) -> Refused:
-    record = receive.judge(received(topic, payload, malformed=malformed))
-    assert isinstance(record, Refused)
+    judged = judge(topic, payload, malformed=malformed)
+    assert not judged.arrivals
+    (record,) = judged.refused
     return record
 
 
 def test_a_payload_goes_on_as_it_came() -> None:
-    record = receive.judge(received("dt/fleet/vehicle/car-1/signals", b"\xff\x00 no frame"))
-    assert record == Message(1_750_000_000_000, Kind.VEHICLE, "car-1", Channel.SIGNALS, b"\xff\x00 no frame")
+    judged = judge("dt/fleet/vehicle/car-1/signals", b"\xff\x00 no frame")
+    (arrival,) = judged.arrivals.values()
+    address = Address(Kind.VEHICLE, "car-1", Channel.SIGNALS)
+    assert messages(arrival.bundle()) == [Message(1_750_000_000_000, address, b"\xff\x00 no frame")]
+
+
+def test_payloads_of_a_stream_come_together_in_order_with_their_times() -> None:
+    deliveries = [
+        Delivery(
+            Connection(0, 1),
+            received_ms,
+            {b"dt/fleet/vehicle/a/signals": payloads, b"dt/fleet/vehicle/b/signals": [b"other"]},
+        )
+        for received_ms, payloads in ((5, [b"0", b"1"]), (5, [b"2"]), (7, [b"3"]))
+    ]
+    bundles = [arrival.bundle() for arrival in receive.judge(deliveries).arrivals.values()]
+    assert [[(each.received_ms, each.payload) for each in messages(bundle)] for bundle in bundles] == [
+        [(5, b"0"), (5, b"1"), (5, b"2"), (7, b"3")],
+        [(5, b"other"), (5, b"other"), (7, b"other")],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -50,8 +75,9 @@ def test_a_payload_over_the_limit_is_a_dead_letter_of_its_asset_with_its_size() 
     assert (record.reason, record.asset_id) == (Reason.TOO_LARGE, "car-1")
     assert record.kafka_topic == "fleet.events.v1.dlq"
     assert record.size == len(record.payload) == limits.PAYLOAD_BYTES_MAX + 1
-    at_limit = receive.judge(received("dt/fleet/vehicle/car-1/events", b"x" * limits.PAYLOAD_BYTES_MAX))
-    assert isinstance(at_limit, Message)
+    at_limit = judge("dt/fleet/vehicle/car-1/events", b"x" * limits.PAYLOAD_BYTES_MAX)
+    assert at_limit.arrivals
+    assert not at_limit.refused
 
 
 def test_a_huge_payload_is_cut_and_its_size_kept() -> None:
@@ -61,8 +87,11 @@ def test_a_huge_payload_is_cut_and_its_size_kept() -> None:
 
 
 def test_an_empty_retained_message_is_nothing() -> None:
-    assert receive.judge(received("dt/fleet/vehicle/car-1/signals", b"", retain=True)) is None
-    assert receive.judge(received("state/fleet/vehicle/car-1/connection", b"")) is None
+    for nothing in (
+        judge("dt/fleet/vehicle/car-1/signals", b"", retain=True),
+        judge("state/fleet/vehicle/car-1/connection", b""),
+    ):
+        assert nothing == Judged(cleared=1)
 
 
 def test_an_empty_message_that_is_not_retained_is_a_dead_letter() -> None:
@@ -72,6 +101,13 @@ def test_an_empty_message_that_is_not_retained_is_a_dead_letter() -> None:
 def test_a_packet_that_could_not_be_decoded_is_a_dead_letter_whatever_its_topic() -> None:
     record = refused("dt/fleet/vehicle/car-1/signals", b"raw", malformed="no UTF-8")
     assert (record.reason, record.detail) == (Reason.BAD_TOPIC, "no UTF-8")
+
+
+def test_a_topic_that_is_no_text_is_a_dead_letter() -> None:
+    delivery = Delivery(Connection(0, 1), 0, {b"dt/fleet/vehicle/\xff\xfe/signals": [b"a"]})
+    (record,) = receive.judge([delivery]).refused
+    assert (record.reason, record.detail) == (Reason.BAD_TOPIC, "topic is not UTF-8")
+    assert record.origin == r"mqtt:dt/fleet/vehicle/\xff\xfe/signals"
 
 
 def test_a_clock_that_shows_nonsense_is_cut_to_the_range_of_the_contract() -> None:

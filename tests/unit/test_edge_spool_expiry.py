@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from edge.spool.records import Gap, Message, StorageClass
+from edge.spool.records import Bundle, Gap, Run, StorageClass
 from edge.spool.spool import Limits, Spool
 from tests.edge_disk import Crash, ManualClock, MemoryDisk, message, number_of, open_spool, put, read_all
 from wire.malformed import Reason
@@ -15,8 +15,8 @@ HOUR_S = 3600
 LIMITS = Limits(100_000_000, 1_000_000, 4096, signals_age_s=HOUR_S, events_age_s=10 * HOUR_S)
 
 
-def received(number: int, clock: ManualClock, channel: Channel = Channel.SIGNALS) -> Message:
-    return message(number, channel)._replace(received_ms=clock.wall_ms)
+def received(number: int, clock: ManualClock, channel: Channel = Channel.SIGNALS) -> Bundle:
+    return message(number, channel)._replace(runs=(Run(clock.wall_ms, 1),))
 
 
 def upkeep(spool: Spool) -> None:
@@ -30,7 +30,7 @@ def upkeep(spool: Spool) -> None:
 
 def numbers(spool: Spool, storage_class: StorageClass = SIGNALS) -> list[int]:
     entries = read_all(spool, storage_class, confirm=False)
-    return [number_of(record) for _, record in entries if isinstance(record, Message)]
+    return [number_of(record) for _, record in entries if isinstance(record, Bundle)]
 
 
 def gaps(spool: Spool) -> list[Gap]:

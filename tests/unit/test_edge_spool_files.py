@@ -5,12 +5,12 @@ import pytest
 from edge.spool import checkpoint, records
 from edge.spool.chain import Position
 from edge.spool.lanes import Span
-from edge.spool.records import Gap, Message, Record, Refused, StorageClass
+from edge.spool.records import Gap, Record, Refused, Run, StorageClass
 from edge.spool.scanner import Scanner
 from edge.spool.spool import Spool
-from tests.edge_disk import Inode, MemoryDisk, message, number_of, open_spool, put, read_all
+from tests.edge_disk import Inode, MemoryDisk, bundle, message, number_of, open_spool, put, read_all
 from wire.malformed import Malformed, Reason
-from wire.topics import Channel, Kind
+from wire.topics import Address, Channel, Kind
 
 SEGMENT = f"signals-{0:020d}-{0:020d}.seg"
 
@@ -42,18 +42,46 @@ def gaps(spool: Spool) -> list[Gap]:
 
 def test_records_are_read_as_they_were_written() -> None:
     written: list[Record] = [
-        Message(5, Kind.STATION, "a" * 64, Channel.CONNECTION, b""),
+        records.bundle(records.series_of(Address(Kind.STATION, "a" * 64, Channel.CONNECTION)), [Run(5, 1)], [b""]),
+        bundle(list(range(40)), Channel.SIGNALS, size=300),
         message(7, Channel.EVENTS, size=70_000),
-        message(8)._replace(urgent=True),
+        message(8, urgent=True),
         Refused(9, "t.dlq", "mqtt:häßlich", "", Reason.BAD_TOPIC, "why", 3, b"\0\xff"),
         Gap(11, StorageClass.SIGNALS, 2**53 - 2, 2**53 - 1, 2, Reason.EVICTED, "full"),
     ]
-    assert records.decode(records.encode(written), len(written)) == written
+    assert records.decode(records.encode(written), len(written) + 39) == written
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 65_535, 65_536])
+def test_a_bundle_holds_its_payloads_in_order(count: int) -> None:
+    payloads = [b"%d" % number for number in range(count)]
+    made = records.bundle(b"\0\0a", [Run(5, count - count // 3), Run(6, count // 3)], payloads)
+    read = records.messages(made)
+    assert [each.payload for each in read] == payloads
+    assert sum(each.received_ms == 6 for each in read) == count // 3
+    assert read[0].address == Address(Kind.VEHICLE, "a", Channel.SIGNALS)
+
+
+def test_a_split_keeps_order_and_times_and_meets_its_limits() -> None:
+    made = bundle(list(range(20)), size=100)
+    by_count, by_size = records.split(made, 7, 100_000), records.split(made, 100, 350)
+    for parts in (by_count, by_size):
+        assert [each for part in parts for each in records.messages(part)] == records.messages(made)
+    assert [part.payload_count for part in by_count] == [7, 7, 6]
+    assert all(len(part.packed) <= 350 for part in by_size)
+    assert [part.payload_count for part in records.split(made, 100, 1)] == [1] * 20
 
 
 def test_a_body_of_a_newer_agent_is_malformed_and_not_an_error() -> None:
     body = records.encode([message(1)])
-    for damaged in (body[:-1], b"\x09" + body, body + b"\x02", b"\x03\xff\xff\xff\xff", b"\x01"):
+    for damaged in (
+        body[:-1],
+        b"\x09" + body,
+        body + b"\x02",
+        b"\x03\xff\xff\xff\xff",
+        b"\x04",
+        bytes([4, 1, 0, 0]) + body[4:],
+    ):
         assert isinstance(records.decode(damaged, 1), Malformed)
     assert isinstance(records.decode(body, 2), Malformed)
 
@@ -108,7 +136,7 @@ def test_a_payload_that_holds_a_block_is_not_taken_for_one() -> None:
     foreign = inner.replace(b"\xee" * 8, b"\xdd" * 8)
     disk = MemoryDisk()
     spool = open_spool(disk)
-    put(spool, message(0)._replace(payload=b"0:" + foreign), message(1))
+    put(spool, records.bundle(message(0).series, [Run(0, 1)], [b"0:" + foreign]), message(1))
     put(spool, message(2))
     data = bytearray(disk.names[SEGMENT].data)
     data[8 + 20] ^= 1  # the header of the first block

@@ -10,16 +10,16 @@ import yaml
 
 from cloud import effects
 from cloud.config import TopicSettings
-from edge import parcels
 from edge.letters import Source
+from edge.parcels import Claim, Packer
+from edge.spool import records
 from edge.spool.chain import Position
 from edge.spool.reader import Chunk
-from edge.spool.records import Message, StorageClass
 from simulator import kafka as simulated
 from wire import batches, codec, frames, schemas, topics
 from wire.messages import AnyEvent, Batch, ConnectionState, Frame, shaped
 from wire.records import DeadLetter
-from wire.topics import Channel, Kind
+from wire.topics import Address, Channel, Kind
 
 DOCS = Path(__file__).parents[2] / "docs"
 DOCUMENT: dict[str, Any] = yaml.safe_load((DOCS / "asyncapi.yaml").read_text(encoding="utf-8"))
@@ -213,11 +213,10 @@ def test_the_record_of_a_batch_is_what_the_edge_agent_sends(name):
     (example,) = MESSAGES[name]["examples"]
     batch = shaped(codec.decode(codec.to_json(example["payload"])), Batch)
     assert isinstance(batch, Batch)
-    message = Message(batch.received_ms[0], batch.kind, batch.asset_id, batch.channel, batch.payloads[0])
-    chunk = Chunk(StorageClass.SIGNALS, [], 0, 1, 1, Position(0, 0))
-    parcel = parcels.of_batch(
-        [(batch.first_sequence, message)], [parcels.Claim(chunk, 1)], Source(batch.gateway, batch.epoch)
-    )
+    series = records.series_of(Address(batch.kind, batch.asset_id, batch.channel))
+    bundle = records.bundle(series, [records.Run(batch.received_ms[0], 1)], batch.payloads)
+    claim = Claim(Chunk(records.StorageClass.SIGNALS, [], 0, 1, 1, Position(0, 0)), 1)
+    parcel = Packer(Source(batch.gateway, batch.epoch)).batch([(batch.first_sequence, bundle)], [claim])
     assert {key: value.decode() for key, value in parcel.headers} == example["headers"]
     assert batches.decode(parcel.value) == batch
     assert KAFKA[parcel.topic]["messages"].keys() == {name}

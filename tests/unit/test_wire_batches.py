@@ -5,7 +5,7 @@ import pytest
 from wire import batches, codec, limits
 from wire.malformed import Malformed, Reason
 from wire.messages import Batch, plain
-from wire.topics import Channel, Kind
+from wire.topics import Address, Channel, Kind
 
 
 def batch(frames: int = 2, **changes) -> Batch:
@@ -36,6 +36,30 @@ def with_(**changes) -> bytes:
 
 def test_a_batch_is_read_as_it_was_written():
     assert batches.decode(batches.encode(batch())) == batch()
+
+
+@pytest.mark.parametrize("frames", [1, 15, 16, 200, limits.BATCH_FRAMES_MAX])
+@pytest.mark.parametrize("jump", [0, 1, 1_000])
+def test_an_assembled_batch_is_byte_for_byte_an_encoded_one(frames, jump):
+    first = 2**40
+    late = frames // 3
+    sequences = [range(first, first + frames - late), range(first + jump + frames - late, first + jump + frames)]
+    sequences = [each for each in sequences if each]
+    runs = [(1_700_000_000_000, frames - late), (1_700_000_000_007, late)]
+    payloads = [bytes([number % 256]) * number for number in range(frames)]
+    whole = batch(
+        channel=Channel.CONNECTION,
+        kind=Kind.STATION,
+        asset_id="a" * 64,
+        first_sequence=first,
+        sequence_offsets=[sequence - first for each in sequences for sequence in each],
+        received_ms=[time_ms for time_ms, count in runs for _ in range(count)],
+        payloads=payloads,
+    )
+    address = Address(Kind.STATION, "a" * 64, Channel.CONNECTION)
+    packed = [codec.to_msgpack(each) for each in payloads]
+    value = batches.Assembler("gw-1").assemble(address, "e1", sequences, runs, packed)
+    assert value == batches.encode(whole)
 
 
 def test_the_largest_batch_is_read():
