@@ -5,6 +5,7 @@ assets and moments in one call, and the result does not depend on how the log wa
 walks only through those stories in which something is, or was, up.
 """
 
+from array import array
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -48,17 +49,20 @@ class Job:
     """An asset's share of a batch. `inputs` are its detector inputs before the batch, from `inputs_of`."""
 
     twin: Twin
-    inputs: list[float]
+    inputs: "array[float]"
     advances: list[tuple[int, dict[int, Value]]]
     transitions: list[Transition] = field(default_factory=list)
 
 
-def inputs_of(twin: Twin) -> list[float]:
+def inputs_of(twin: Twin) -> "array[float]":
     """A twin's detector inputs as they are now; to be taken before the fold changes it."""
-    held = twin.signals
-    return [
-        encoding.as_number(signal, held[signal.number][0]) if signal.number in held else np.nan for signal in _SIGNAL_OF
-    ]
+    if twin.inputs is not None:
+        return twin.inputs
+    held = twin.values
+    numbers = (
+        encoding.as_number(signal, held[signal.number]) if signal.number in held else np.nan for signal in _SIGNAL_OF
+    )
+    return array("d", numbers)
 
 
 def detect(jobs: list[Job]) -> None:
@@ -85,7 +89,7 @@ def _rows(jobs: list[Job]) -> _Rows | None:
     owners: list[int] = []
     times_ms: list[int] = []
     touched: list[int] = []
-    values: list[list[float]] = []
+    values: list[array[float]] = []
     for index, job in enumerate(jobs):
         known = job.inputs
         for ts_ms, fresh in job.advances:
@@ -94,17 +98,19 @@ def _rows(jobs: list[Job]) -> _Rows | None:
                 column = _COLUMN_OF.get(number)
                 if column is not None:
                     if not bits:
-                        known = known.copy()
+                        known = known[:]
                     bits |= 1 << column
-                    known[column] = encoding.as_number(_SIGNAL_OF[column], value)
+                    known[column] = value if type(value) is float else encoding.as_number(_SIGNAL_OF[column], value)
             if bits:
                 owners.append(index)
                 times_ms.append(ts_ms)
                 touched.append(bits)
                 values.append(known)
+        job.twin.inputs = known
     if not owners:
         return None
-    return _Rows(np.array(owners), np.array(times_ms), np.array(touched), np.array(values))
+    matrix = np.frombuffer(b"".join(values)).reshape(len(values), len(_INPUTS))
+    return _Rows(np.array(owners), np.array(times_ms), np.array(touched), matrix)
 
 
 def _run(detector: Detector, jobs: list[Job], rows: _Rows) -> None:
@@ -112,35 +118,50 @@ def _run(detector: Detector, jobs: list[Job], rows: _Rows) -> None:
     chosen = np.nonzero(rows.touched & np.bitwise_or.reduce(1 << columns))[0]
     if not chosen.size:
         return
-    owners, starts = np.unique(rows.job[chosen], return_index=True)
-    states = np.array([_load_state(jobs[owner].twin, detector) for owner in owners])
+    starts = np.flatnonzero(np.diff(rows.job[chosen], prepend=-1))
+    twins = [jobs[owner].twin for owner in rows.job[chosen[starts]].tolist()]
+    states = _load_states(twins, detector)
     values = rows.values[np.ix_(chosen, columns)]
     now_s = rows.ts_ms[chosen] / 1000.0
     levels = detector.judge(now_s, values, starts, states[..., base.LATCH_COLUMNS :])
     alarm: base.Flags = np.maximum.reduceat(levels.max(axis=1), starts) > base.WELL
     stirring: base.Flags = states[..., : base.LATCH_COLUMNS].max(axis=(1, 2)) > 0
     ends = np.append(starts[1:], len(chosen))
-    for index, owner in enumerate(owners):
-        if alarm[index] or stirring[index]:
-            story = slice(starts[index], ends[index])
-            for row, change in base.latch(now_s[story], levels[story], states[index], detector):
-                at = starts[index] + row
-                ts_ms = int(rows.ts_ms[chosen[at]])
-                jobs[owner].transitions.append(Transition(detector, *change, ts_ms, values[at]))
-        jobs[owner].twin.detectors[detector.name] = states[index].ravel().tolist()
+    for index in np.flatnonzero(alarm | stirring).tolist():
+        story = slice(starts[index], ends[index])
+        for row, change in base.latch(now_s[story], levels[story], states[index], detector):
+            at = chosen[starts[index] + row]
+            job = jobs[rows.job[at]]
+            job.transitions.append(Transition(detector, *change, int(rows.ts_ms[at]), values[starts[index] + row]))
+    _keep_states(twins, detector, states)
 
 
-def _load_state(twin: Twin, detector: Detector) -> Floats:
-    """A detector's state `[subjects, columns]`; what is open comes from the twin's findings, so the two agree.
+def _load_states(twins: list[Twin], detector: Detector) -> Floats:
+    """A detector's states `[assets, subjects, columns]`; what is open comes from the twins' findings, so the two agree.
 
-    A detector that changed its shape begins anew: an old state would be read as something else.
+    A twin keeps only states that are not all 0: most assets are well. A detector that changed its shape begins anew:
+    an old state would be read as something else.
     """
     shape = (len(detector.subjects), base.LATCH_COLUMNS + detector.memory_columns)
-    held = twin.detectors.get(detector.name, [])
-    state = np.array(held).reshape(shape) if len(held) == shape[0] * shape[1] else np.zeros(shape)
-    state[:, base.OPEN] = 0.0
-    for subject, name in enumerate(detector.subjects):
-        finding = twin.findings.get((detector.name, name))
-        if finding is not None:
-            state[subject, base.OPEN] = base.LEVELS[finding.severity]
-    return state
+    states = np.zeros((len(twins), *shape))
+    flat = states.reshape(len(twins), -1)
+    for index, twin in enumerate(twins):
+        held = twin.detectors.get(detector.name)
+        if held is not None and len(held) == flat.shape[1]:
+            flat[index] = held
+    states[..., base.OPEN] = 0.0
+    for index, twin in enumerate(twins):
+        for (name, subject), finding in twin.findings.items():
+            if name == detector.name and subject in detector.subjects:
+                states[index, detector.subjects.index(subject), base.OPEN] = base.LEVELS[finding.severity]
+    return states
+
+
+def _keep_states(twins: list[Twin], detector: Detector, states: Floats) -> None:
+    flat = states.reshape(len(twins), -1)
+    stirred: base.Flags = np.any(flat, axis=1)
+    for twin, stirs, state in zip(twins, stirred.tolist(), flat, strict=True):
+        if stirs:
+            twin.detectors[detector.name] = state.tolist()
+        elif detector.name in twin.detectors:
+            del twin.detectors[detector.name]

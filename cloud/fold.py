@@ -130,19 +130,25 @@ def _forget_oldest(twin: Twin, keep: tuple[str, str]) -> None:
 
 def _fold_sample(twin: Twin, sample: Sample, counted: bool, outcome: Outcome) -> None:
     ts_ms, values = sample
-    signals = twin.signals
-    newer: dict[int, Value] = {}
-    for number, value in values.items():
-        held = signals.get(number)
-        if held is None or ts_ms > held[1] or (ts_ms == held[1] and _outranks(value, held[0])):
-            signals[number] = (value, ts_ms)
-            newer[number] = value
-        elif ts_ms < held[1]:
-            twin.counters["late"] += counted
     if counted:
         twin.counters["samples"] += len(values)
+    newer = values if ts_ms > twin.newest_ms else _newer(twin, sample, counted)
     if newer:
+        twin.take(ts_ms, newer)
         outcome.advances.append((ts_ms, newer))
+
+
+def _newer(twin: Twin, sample: Sample, counted: bool) -> dict[int, Value]:
+    """Those values of a sample that are newer than the twin's; those that are older are late."""
+    ts_ms, values = sample
+    newer: dict[int, Value] = {}
+    for number, value in values.items():
+        held_ms = twin.times.get(number)
+        if held_ms is None or ts_ms > held_ms or (ts_ms == held_ms and _outranks(value, twin.values[number])):
+            newer[number] = value
+        elif ts_ms < held_ms:
+            twin.counters["late"] += counted
+    return newer
 
 
 def _outranks(value: Value, held: Value) -> bool:

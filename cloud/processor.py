@@ -1,6 +1,7 @@
 """The twin service's one loop."""
 
 import time
+from array import array
 from collections.abc import Callable
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -136,7 +137,7 @@ class Processor:
         with self._metrics.stage("fold"):
             for asset in turn.twins:
                 deliveries = turn.deliveries[asset.asset_id]
-                inputs = detect.inputs_of(asset) if self._detecting else []
+                inputs = detect.inputs_of(asset) if self._detecting else array("d")
                 outcome = turn.outcomes[asset.asset_id] = fold.fold(asset, deliveries)  # step 4
                 turn.events += [effects.event_write(event) for event in outcome.events]
                 if outcome.replayed < len(deliveries):

@@ -1,17 +1,20 @@
 """MongoDB, as the fold and the linker see it. Every write is safe to repeat."""
 
+import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import structlog
 from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.raw_bson import RawBSONDocument
 from pymongo import DeleteMany, DeleteOne, MongoClient, UpdateOne
 from pymongo.errors import BulkWriteError, ConnectionFailure, ExecutionTimeout, WriteConcernError
 from pymongo.write_concern import WriteConcern
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
 from cloud import twin as twins
+from cloud.leaves import Leaves
 from cloud.twin import Twin
 from runtime.settings import MongoSettings
 from wire.topics import Kind
@@ -62,6 +65,7 @@ class Store:
         concern = WriteConcern("majority", wtimeout=settings.timeout_ms)
         self.database = client.get_database(settings.database, codec_options=options, write_concern=concern)
         self._while_waiting = while_waiting
+        self._leaves = Leaves()
         self.waits = 0
 
     def load(self, asset_ids: Sequence[str]) -> list[Document]:
@@ -83,14 +87,18 @@ class Store:
     def write_twins(self, changed: Sequence[Twin]) -> Written:
         """Bring each twin's document from `revision` to the next. `matched` short of the number of twins means
         that somebody else wrote: load those twins again and fold again."""
-        writes = [
-            UpdateOne(
-                {"_id": twin.asset_id, "revision": twin.revision},
-                {"$set": twins.fold_fields(twin, twin.revision + 1)},
-            )
-            for twin in changed
-        ]
-        return self.bulk("twins", writes)
+        return self.bulk("twins", [self.twin_write(twin) for twin in changed])
+
+    def twin_write(self, twin: Twin) -> UpdateOne:
+        """The compare-and-set that brings a twin's document to its state in memory."""
+        fields = twins.fold_fields(twin, twin.revision + 1, self._signals(twin))
+        return UpdateOne({"_id": twin.asset_id, "revision": twin.revision}, {"$set": fields})
+
+    def _signals(self, twin: Twin) -> RawBSONDocument | None:
+        try:
+            return RawBSONDocument(self._leaves.encode(twin.values, twin.times))
+        except (struct.error, TypeError, AttributeError):  # a value from before its signal changed its type
+            return None
 
     def bulk(self, collection: str, writes: Sequence[UpdateOne | DeleteOne | DeleteMany]) -> Written:
         """Unordered writes. Those that the server refuses are told apart; the others are done."""

@@ -1,22 +1,25 @@
 """A twin in memory, and its document. Only the fold's half of the document is here: the linker writes the rest."""
 
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from bson.datetime_ms import DatetimeMS
 
-from cloud import upgrades
+from cloud import leaves, upgrades
+from cloud.leaves import RANK
 from cloud.upgrades import SCHEMA_VERSION
 from cloud.window import Window
 from wire import catalogue
 from wire.catalogue import Value
 from wire.topics import Kind
 
+T = TypeVar("T")
+
 _LATITUDE: Final = catalogue.BY_PATH["Vehicle.CurrentLocation.Latitude"].number
 _LONGITUDE: Final = catalogue.BY_PATH["Vehicle.CurrentLocation.Longitude"].number
-_STEPS: Final = {signal.number: tuple(signal.path.split(".")) for signal in catalogue.SIGNALS}
 _RANK: Final = {"watch": 1, "service": 2, "critical": 3}
 COUNTERS: Final = ("frames", "events", "samples", "gaps", "duplicates", "late", "uncertain", "rejected")
 
@@ -65,13 +68,18 @@ class Closed(NamedTuple):
 
 @dataclass(slots=True)
 class Twin:
-    """The fold's state of one asset. `signals`: catalogue number → (value, source time in ms). `positions`: by topic
+    """The fold's state of one asset. `values` and `times`: catalogue number → value, and its source time in ms, both
+    in the order of `leaves.RANK`; `newest_ms`: the latest of them. `inputs`: the detectors' view of the values, once
+    they have looked. `positions`: by topic
     and partition, since a topic that grows moves an asset to another one while the old one is still being read."""
 
     asset_id: str
     kind: Kind
     revision: int = 0
-    signals: dict[int, tuple[Value, int]] = field(default_factory=dict)
+    values: dict[int, Value] = field(default_factory=dict)
+    times: dict[int, int] = field(default_factory=dict)
+    newest_ms: int = 0
+    inputs: "array[float] | None" = field(default=None, compare=False)
     connection: Connection = field(default_factory=Connection)
     counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
     positions: dict[tuple[str, int], Position] = field(default_factory=dict)
@@ -80,6 +88,26 @@ class Twin:
     detectors: dict[str, list[float]] = field(default_factory=dict)
     findings: dict[tuple[str, str], Finding] = field(default_factory=dict)
     closed: dict[tuple[str, str], Closed] = field(default_factory=dict)
+
+    @property
+    def signals(self) -> dict[int, tuple[Value, int]]:
+        """Catalogue number → (value, source time in ms)."""
+        return {number: (value, self.times[number]) for number, value in self.values.items()}
+
+    def take(self, ts_ms: int, values: Mapping[int, Value]) -> None:
+        """Let these values of one moment be the newest. They share one time, and nothing else is made for each."""
+        known = len(self.values)
+        self.values.update(values)
+        self.times.update(dict.fromkeys(values, ts_ms))
+        self.newest_ms = max(self.newest_ms, ts_ms)
+        self.inputs = None
+        if len(self.values) != known:
+            self.values = _in_order(self.values)
+            self.times = _in_order(self.times)
+
+
+def _in_order(by_number: dict[int, T]) -> dict[int, T]:
+    return {number: by_number[number] for number in sorted(by_number, key=RANK.__getitem__)}
 
 
 def new_document(asset_id: str, kind: Kind) -> dict[str, Any]:
@@ -95,13 +123,16 @@ def new_document(asset_id: str, kind: Kind) -> dict[str, Any]:
     }
 
 
-def fold_fields(twin: Twin, revision: int) -> dict[str, Any]:
-    """The fields that the fold owns, for one `$set` that brings the document to `revision`."""
+def fold_fields(twin: Twin, revision: int, signals: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The fields that the fold owns, for one `$set` that brings the document to `revision`.
+
+    `signals`: the tree, where it is encoded already.
+    """
     fields: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "catalog": catalogue.VERSION,
         "revision": revision,
-        "signals": _tree(twin.signals),
+        "signals": _tree(twin) if signals is None else signals,
         "connection": _connection_fields(twin.connection),
         "health": _health_fields(twin.findings),
         "counters": twin.counters,
@@ -114,21 +145,30 @@ def fold_fields(twin: Twin, revision: int) -> dict[str, Any]:
             "closed": [[*subject, *closed] for subject, closed in twin.closed.items()],
         },
     }
-    latitude, longitude = twin.signals.get(_LATITUDE), twin.signals.get(_LONGITUDE)
+    latitude, longitude = twin.values.get(_LATITUDE), twin.values.get(_LONGITUDE)
     if latitude is not None and longitude is not None:
-        fields["location"] = {"type": "Point", "coordinates": [longitude[0], latitude[0]]}
+        fields["location"] = {"type": "Point", "coordinates": [longitude, latitude]}
     return fields
+
+
+def _tree(twin: Twin) -> dict[str, Any]:
+    return leaves.tree_of(
+        {number: {"value": value, "ts": DatetimeMS(ts_ms)} for number, (value, ts_ms) in twin.signals.items()}
+    )
 
 
 def from_document(document: Mapping[str, Any]) -> Twin:
     """The fold's half of a document; raises `NewerSchemaError` when it is not ours to touch."""
     document = upgrades.upgraded(document)
     fold = document.get("fold", {})
+    signals = sorted(_leaves(document.get("signals", {}), ""), key=lambda leaf: RANK[leaf[0]])
     return Twin(
         asset_id=document["_id"],
         kind=Kind(document["kind"]),
         revision=document["revision"],
-        signals=dict(_leaves(document.get("signals", {}), "")),
+        values={number: value for number, value, _ in signals},
+        times={number: ts_ms for number, _, ts_ms in signals},
+        newest_ms=max((ts_ms for _, _, ts_ms in signals), default=0),
         connection=_connection(document.get("connection", {}), fold.get("born_ms", 0)),
         counters=dict.fromkeys(COUNTERS, 0) | dict(document.get("counters", {})),
         positions={(topic, at[1]): Position(*at) for topic, *at in fold.get("positions", [])},
@@ -140,24 +180,13 @@ def from_document(document: Mapping[str, Any]) -> Twin:
     )
 
 
-def _tree(signals: Mapping[int, tuple[Value, int]]) -> dict[str, Any]:
-    root: dict[str, Any] = {}
-    for number, (value, ts_ms) in signals.items():
-        *branches, leaf = _STEPS[number]
-        node = root
-        for branch in branches:
-            node = node.setdefault(branch, {})
-        node[leaf] = {"value": value, "ts": DatetimeMS(ts_ms)}
-    return root
-
-
-def _leaves(node: Mapping[str, Any], path: str) -> list[tuple[int, tuple[Value, int]]]:
-    found: list[tuple[int, tuple[Value, int]]] = []
+def _leaves(node: Mapping[str, Any], path: str) -> list[tuple[int, Value, int]]:
+    found: list[tuple[int, Value, int]] = []
     for name, child in node.items():
         below = f"{path}.{name}" if path else name
         signal = catalogue.BY_PATH.get(below)
         if signal is not None:
-            found.append((signal.number, (child["value"], _ms(child["ts"]))))
+            found.append((signal.number, child["value"], _ms(child["ts"])))
         else:
             found += _leaves(child, below)
     return found

@@ -38,6 +38,11 @@ class Window:
 
     def accept(self, seq: int, ts_ms: int) -> tuple[Seen, int]:
         """Judge a sequence and remember it; also returns by how much the known gaps grew (or shrank)."""
+        if seq == self.next:  # by far the most
+            self.next = seq + 1
+            if ts_ms > self.newest_ms:
+                self.newest_ms = ts_ms
+            return Seen.NEW, 0
         seen, gaps = self._judge(seq)
         # A re-send repeats its time. A "re-send" from after the newest message is a device that began
         # counting anew without a new session: its data is used, but cannot be counted safely.

@@ -10,12 +10,13 @@ def since_true(flags: Flags, now_s: Floats, starts: Indices, memory: Floats) -> 
 
     `memory [assets]` carries it over from and to other batches: the time, or 0 while the flag is false.
     """
-    since = now_s.copy()
-    ends = np.append(starts[1:], len(now_s))
-    for asset, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        held = memory[asset]
-        for row in range(start, end):
-            held = (held or now_s[row]) if flags[row] else 0.0
-            since[row] = held or now_s[row]
-        memory[asset] = held
+    first = np.zeros(len(flags), dtype=bool)
+    first[starts] = True
+    begins = flags & (first | ~np.roll(flags, 1))
+    origins = now_s.copy()
+    origins[starts] = np.where(memory != 0.0, memory, now_s[starts])
+    latest = np.maximum.accumulate(np.where(begins, np.arange(len(flags)), 0))
+    since: Floats = np.where(flags, origins[latest], now_s)
+    last = np.append(starts[1:], len(flags)) - 1
+    memory[:] = np.where(flags[last], since[last], 0.0)
     return since

@@ -48,5 +48,6 @@ def _ratio_to_peers(values: Floats) -> Floats:
     at_reference = (pressure_kpa + _ATMOSPHERE_KPA) * _REFERENCE_KELVIN / (celsius + 273.15) - _ATMOSPHERE_KPA
     comparable = np.isfinite(celsius).all(axis=1, keepdims=True)
     pressure = np.where(comparable, at_reference, pressure_kpa)
-    peers = np.median(pressure[:, _OTHERS], axis=2)
+    one, two, three = np.moveaxis(pressure[:, _OTHERS], 2, 0)
+    peers = np.maximum(np.minimum(one, two), np.minimum(np.maximum(one, two), three))  # their median, NaN if one is
     return np.where(peers > 0, pressure / np.where(peers > 0, peers, 1.0), np.nan)

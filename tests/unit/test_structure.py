@@ -54,6 +54,7 @@ PURE: set[str] = {
     "cloud.history.resample",
     "cloud.history.series",
     "cloud.inbox",
+    "cloud.leaves",
     "cloud.link",
     "cloud.queries.conditions",
     "cloud.queries.parsing",
