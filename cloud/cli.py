@@ -5,22 +5,20 @@ from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
 import typer
-from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.table import Table
 
-from cloud import deadletters, query_cli, topics_admin
+from cloud import dlq_cli, query_cli, topics_admin
 from cloud.config import CloudSettings
 from runtime import exits, logs, settings, stopping
 
 app: Final = typer.Typer(help="Digital twins of a fleet: fold Kafka's events, query the result.", no_args_is_help=True)
 topics_app: Final = typer.Typer(help="Kafka topics of the contract.", no_args_is_help=True)
-dlq_app: Final = typer.Typer(help="Messages that could not be used.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 app.add_typer(query_cli.twins_app, name="twins")
 app.add_typer(query_cli.anomalies_app, name="anomalies")
 app.add_typer(query_cli.customers_app, name="customers")
-app.add_typer(dlq_app, name="dlq")
+app.add_typer(dlq_cli.dlq_app, name="dlq")
 
 ConfigOption = Annotated[
     Path | None, typer.Option(help="TOML file; the environment overrides it.", envvar="FLEETFOLD_CLOUD_CONFIG")
@@ -65,61 +63,6 @@ def topics_create(
         Console().print(table)
     if any(result.failed for result in results):
         raise typer.Exit(exits.FAILED)
-
-
-@dlq_app.command("list")
-def dlq_list(
-    config: ConfigOption = None,
-    reason: Annotated[str | None, typer.Option(help="Only this reason.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, the oldest first.")] = 50,
-    as_json: JsonOption = False,
-) -> None:
-    """List dead letters: where they came from and why they could not be used."""
-    loaded = _load(config, False)
-    rows = []
-    try:
-        for buried in deadletters.read_all(loaded.kafka):
-            if reason is None or buried.letter.reason == reason:
-                rows.append(buried)
-            if len(rows) == limit:
-                break
-    except KafkaException as error:
-        _fail(f"no Kafka broker answers at {loaded.kafka.bootstrap_servers}: {error}", exits.UNREACHABLE)
-    if as_json:
-        typer.echo(json.dumps([_dead_letter_fields(row) for row in rows]))
-        return
-    table = Table("topic", "place", "asset", "reason", "detail", "bytes", box=None)
-    for row in rows:
-        letter = row.letter
-        place = f"{row.partition}/{row.offset}"
-        table.add_row(row.topic, place, letter.asset_id, letter.reason, letter.detail[:80], str(letter.size))
-    Console().print(table if rows else "no dead letters")
-
-
-@dlq_app.command("show")
-def dlq_show(topic: str, place: Annotated[str, typer.Argument(help="PARTITION/OFFSET, from `dlq list`.")]) -> None:
-    """Show one dead letter with its bytes."""
-    loaded = _load(None, False)
-    for buried in deadletters.read_all(loaded.kafka):
-        if buried.topic == topic and f"{buried.partition}/{buried.offset}" == place:
-            typer.echo(json.dumps(_dead_letter_fields(buried) | {"value_hex": buried.letter.value.hex()}, indent=2))
-            return
-    _fail(f"nothing at {topic} {place}", exits.FAILED)
-
-
-def _dead_letter_fields(buried: deadletters.Buried) -> dict[str, str | int]:
-    letter = buried.letter
-    return {
-        "topic": buried.topic,
-        "partition": buried.partition,
-        "offset": buried.offset,
-        "asset_id": letter.asset_id,
-        "reason": str(letter.reason),
-        "detail": letter.detail,
-        "origin": letter.origin,
-        "time_ms": letter.time_ms,
-        "size": letter.size,
-    }
 
 
 def _load(config: Path | None, check: bool) -> CloudSettings:

@@ -1,42 +1,115 @@
-"""Reads the dead-letter topics, for people: what could not be used, where it came from and why."""
+"""The dead-letter topics, as `fleetfold-cloud dlq` sees them: reads, puts back, deletes. No group, no offsets kept."""
 
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Final, Self
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
+from cloud.dlq.letters import Buried
+from cloud.dlq.returning import Return
 from runtime.settings import KafkaSettings
-from wire import kafka, topics
+from wire import kafka
 from wire.records import DeadLetter
+from wire.topics import DEAD_LETTER_TOPICS
 
 _TIMEOUT_S: Final = 10.0
 _QUIET_S: Final = 1.0
 _CHUNK: Final = 500
+_SEND_TIMEOUT_MS: Final = 60_000
+
+Place = tuple[str, int]
+"""Topic and partition."""
 
 
-class Buried(NamedTuple):
-    """A dead letter and where it lies."""
+class Graveyard:
+    """A connection to the dead-letter topics; every method raises `KafkaException` when no broker answers."""
 
-    topic: str
-    partition: int
-    offset: int
-    letter: DeadLetter
+    def __init__(self, settings: KafkaSettings) -> None:
+        quiet = {**settings.client(), "log_level": 0}
+        self._consumer = Consumer({**kafka.CONSUMER, **quiet, "group.id": "fleetfold-dead-letters"})
+        self._settings = quiet
+        self._producer: Producer | None = None
+        self._refused: list[str] = []
 
+    def ends(self, topics: Iterable[str] = DEAD_LETTER_TOPICS) -> dict[Place, tuple[int, int]]:
+        """The first offset held and the first not yet written, per partition of the topics that exist."""
+        existing = self._consumer.list_topics(timeout=_TIMEOUT_S).topics
+        places = [(name, number) for name in topics if name in existing for number in existing[name].partitions]
+        return {place: self._watermarks(place) for place in places}
 
-def read_all(settings: KafkaSettings) -> Iterator[Buried]:
-    """Every dead letter there is, oldest first per partition; raises `KafkaException` when no broker answers.
+    def scan(self, topics: Iterable[str] = DEAD_LETTER_TOPICS) -> Iterator[Buried]:
+        """Every dead letter there was when it began, oldest first per partition.
 
-    Ends when nothing more comes for a second: some brokers name an end that lies before the last batch's end.
-    """
-    consumer = Consumer({**kafka.CONSUMER, **settings.client(), "group.id": "fleetfold-dead-letters"})
-    try:
-        existing = consumer.list_topics(timeout=_TIMEOUT_S).topics
-        names = [spec.name for spec in topics.KAFKA_TOPICS if spec.name.endswith(".dlq") and spec.name in existing]
-        consumer.assign([TopicPartition(name, number, 0) for name in names for number in existing[name].partitions])
-        while messages := consumer.consume(_CHUNK, _QUIET_S):
-            yield from map(_buried, messages)
-    finally:
-        consumer.close()
+        Some brokers name an end that lies before the last batch's end, so it goes on until nothing comes for a
+        second; a broker that stops answering before the named end is an error.
+        """
+        ends = self.ends(topics)
+        due = {place: high for place, (low, high) in ends.items() if low < high}
+        self._consumer.assign([TopicPartition(*place, OFFSET_BEGINNING) for place in ends])
+        quiet_since_s = time.monotonic()
+        while True:
+            messages = self._consumer.consume(_CHUNK, _QUIET_S)
+            for buried in map(_buried, messages):
+                place = (buried.topic, buried.partition)
+                if buried.offset + 1 >= due.get(place, 0):
+                    due.pop(place, None)
+                yield buried
+            if messages:
+                quiet_since_s = time.monotonic()
+            elif not due:
+                return
+            elif time.monotonic() - quiet_since_s > _TIMEOUT_S:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"no more came of {sorted(due)}"))  # noqa: SLF001 - the client's own code for it
+
+    def at(self, topic: str, partition: int, offset: int) -> Buried | None:
+        """The dead letter at one place, if it is held."""
+        low, high = self.ends([topic]).get((topic, partition), (0, 0))
+        if not low <= offset:
+            return None
+        self._consumer.assign([TopicPartition(topic, partition, offset)])
+        messages = self._consumer.consume(1, _TIMEOUT_S if offset < high else _QUIET_S)
+        buried = next(map(_buried, messages), None)
+        return buried if buried is not None and buried.offset == offset else None
+
+    def put_back(self, returns: Iterable[Return]) -> None:
+        """Write records and wait until the brokers have them all; raises when one is refused."""
+        if self._producer is None:
+            self._producer = Producer({**kafka.PRODUCER, **self._settings, "message.timeout.ms": _SEND_TIMEOUT_MS})
+        for topic, key, value, headers in returns:
+            self._producer.produce(topic, key=key, value=value, headers=list(headers), on_delivery=self._on_delivery)
+            self._producer.poll(0)
+        self._producer.flush()
+        refused, self._refused = self._refused, []
+        if refused:
+            raise KafkaException(KafkaError(KafkaError._FAIL, f"{len(refused)} not written: {refused[0]}"))  # noqa: SLF001 - the client's own code for it
+
+    def delete_before(self, offsets: dict[Place, int]) -> None:
+        """Delete what lies before an offset, per partition."""
+        admin = AdminClient(self._settings)
+        before = [TopicPartition(*place, offset) for place, offset in offsets.items()]
+        for future in admin.delete_records(before, request_timeout=_TIMEOUT_S).values():
+            future.result()
+
+    def _watermarks(self, place: Place) -> tuple[int, int]:
+        found: tuple[int, int] | None = self._consumer.get_watermark_offsets(TopicPartition(*place), _TIMEOUT_S)
+        if found is None:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"no offsets of {place}"))  # noqa: SLF001 - the client's own code for it
+        return found
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._refused.append(f"{message.topic()}: {error.str()}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._consumer.close()
 
 
 def _buried(message: Message) -> Buried:
@@ -48,7 +121,8 @@ def _buried(message: Message) -> Buried:
     assert partition is not None
     assert offset is not None
     headers = [(name, _as_bytes(data)) for name, data in dict(message.headers() or ()).items()]
-    return Buried(topic, partition, offset, DeadLetter.read(_as_bytes(message.value()), headers))
+    letter = DeadLetter.read(_as_bytes(message.value()), headers)
+    return Buried(topic, partition, offset, letter, message.timestamp()[1])
 
 
 def _as_bytes(data: str | bytes | None) -> bytes | None:

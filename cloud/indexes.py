@@ -97,5 +97,6 @@ INDEXES: Final[Mapping[str, tuple[Index, ...]]] = MappingProxyType(
             _by("to", "to", present="to"),
         ),
         "activities": (_by("customer", "customer_id", "ts"),),
+        "dead_letters": (_by("place", "topic", "partition", "offset"),),
     }
 )

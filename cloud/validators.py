@@ -151,6 +151,15 @@ _ACTIVITY: Final = {
     "type": _TEXT,
     "via": _TEXT,
     "asset_id": _ASSET_ID,
+_DEAD_LETTER_MARK: Final = {
+    "_id": _TEXT,
+    "topic": _TEXT,
+    "partition": _COUNT,
+    "offset": _COUNT,
+    "origin": _STRING,
+    "reason": _TEXT,
+    "replayed": _DATE,
+    "times": _COUNT,
 }
 
 VALIDATORS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
@@ -161,6 +170,7 @@ VALIDATORS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "customers": _document("_id display_name updated", _CUSTOMER),
         "asset_roles": _document("_id asset_id customer_id role from recorded", _ROLE),
         "activities": _document("_id customer_id ts type via", _ACTIVITY),
+        "dead_letters": _document("_id topic partition offset origin replayed times", _DEAD_LETTER_MARK),
     }
 )
 """Collection → validator."""

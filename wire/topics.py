@@ -104,6 +104,7 @@ _SOURCES: Final = (
     TopicSpec(VEHICLE_LIFECYCLE, "asset_id"),
     TopicSpec(CUSTOMER_ACTIVITY, "customer_id"),
 )
+DEAD_LETTER_TOPICS: Final = tuple(dead_letter_topic(source.name) for source in _SOURCES)
 KAFKA_TOPICS: Final = (
     *_SOURCES,
     TopicSpec(TWIN_ANOMALIES, "asset_id"),

@@ -16,9 +16,10 @@ from confluent_kafka import Producer
 from pydantic import SecretStr
 from pymongo import MongoClient
 
-from cloud import deadletters, kafka, schema, store, topics_admin
+from cloud import kafka, schema, store, topics_admin
 from cloud.cache import Cache
 from cloud.config import ConsumerSettings, FoldSettings, TopicSettings
+from cloud.deadletters import Graveyard
 from cloud.effects import Outgoing
 from cloud.inbox import Record
 from cloud.linker import Linker
@@ -523,7 +524,8 @@ def test_records_on_kafka_become_twins_and_dead_letters_can_be_read_back(world: 
         source.close()
     assert {one["_id"]: one["counters"]["frames"] for one in world.all("twins")} == {"a": 4, "b": 3, "c": 3}
     assert all(one["counters"]["duplicates"] == 0 for one in world.all("twins"))
-    (buried,) = list(deadletters.read_all(settings))
+    with Graveyard(settings) as graveyard:
+        (buried,) = graveyard.scan()
     assert (buried.letter.value, buried.letter.reason) == (b"not a batch", "not_decodable")
 
 

@@ -44,6 +44,9 @@ ADAPTERS: dict[str, set[str]] = {
 PURE: set[str] = {
     "cloud.detect",
     "cloud.detectors",
+    "cloud.dlq.letters",
+    "cloud.dlq.returning",
+    "cloud.dlq.show",
     "cloud.encoding",
     "cloud.facts",
     "cloud.findings",
@@ -59,6 +62,7 @@ PURE: set[str] = {
     "cloud.queries.conditions",
     "cloud.queries.parsing",
     "cloud.twin",
+    "cloud.upgrades",
     "cloud.validators",
     "cloud.window",
     "edge.inbox",

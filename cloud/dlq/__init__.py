@@ -1,0 +1,1 @@
+"""Dead letters, for people: find them, look at them, put them back, delete them."""
