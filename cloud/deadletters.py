@@ -16,12 +16,16 @@ from wire.records import DeadLetter
 from wire.topics import DEAD_LETTER_TOPICS
 
 _TIMEOUT_S: Final = 10.0
-_QUIET_S: Final = 1.0
+_QUIET_S: Final = 0.3
 _CHUNK: Final = 500
 _SEND_TIMEOUT_MS: Final = 60_000
 
 Place = tuple[str, int]
 """Topic and partition."""
+
+
+class NotDeletedError(Exception):
+    """The broker did not delete: not every Kafka-compatible one knows how to."""
 
 
 class Graveyard:
@@ -44,7 +48,7 @@ class Graveyard:
         """Every dead letter there was when it began, oldest first per partition.
 
         Some brokers name an end that lies before the last batch's end, so it goes on until nothing comes for a
-        second; a broker that stops answering before the named end is an error.
+        moment; a broker that stops answering before the named end is an error.
         """
         ends = self.ends(topics)
         due = {place: high for place, (low, high) in ends.items() if low < high}
@@ -90,8 +94,11 @@ class Graveyard:
         """Delete what lies before an offset, per partition."""
         admin = AdminClient(self._settings)
         before = [TopicPartition(*place, offset) for place, offset in offsets.items()]
-        for future in admin.delete_records(before, request_timeout=_TIMEOUT_S).values():
-            future.result()
+        try:
+            for future in admin.delete_records(before, request_timeout=_TIMEOUT_S).values():
+                future.result()
+        except KafkaException as error:
+            raise NotDeletedError(str(error.args[0])) from error
 
     def _watermarks(self, place: Place) -> tuple[int, int]:
         found: tuple[int, int] | None = self._consumer.get_watermark_offsets(TopicPartition(*place), _TIMEOUT_S)

@@ -20,9 +20,9 @@ from rich.table import Table
 
 from cloud import store
 from cloud.config import CloudSettings
-from cloud.deadletters import Graveyard
+from cloud.deadletters import Graveyard, NotDeletedError
 from cloud.dlq import actions, marks, show
-from cloud.dlq.actions import Replay, Selected
+from cloud.dlq.actions import Purge, Replay, Selected
 from cloud.dlq.letters import Wanted, topic_of
 from cloud.queries import formats, parsing
 from cloud.queries.faults import Fault
@@ -155,7 +155,7 @@ def dlq_purge(
             typer.echo(f"{plan.held_back} more match, but lie behind letters that stay", err=True)
         if plan.letters and not dry_run:
             _confirm(f"delete {plan.letters} dead letters for good?", yes)
-            actions.purge(graveyard, database, plan)
+            _purge(graveyard, database, plan)
     if as_json:
         typer.echo(json.dumps({"deleted": plan.letters, "held_back": plan.held_back, "dry_run": dry_run}))
     else:
@@ -217,6 +217,16 @@ def _database(loaded: CloudSettings) -> Iterator[Database[dict[str, Any]] | None
             yield client[loaded.mongo.database]
         except PyMongoError as error:
             _fail(f"MongoDB: {type(error).__name__}", exits.UNREACHABLE)
+
+
+def _purge(graveyard: Graveyard, database: Database[dict[str, Any]] | None, plan: Purge) -> None:
+    try:
+        actions.purge(graveyard, database, plan)
+    except NotDeletedError as error:
+        _fail(
+            f"the broker deleted nothing: {error}. Not every broker knows DeleteRecords, Apache Kafka does",
+            exits.FAILED,
+        )
 
 
 def _confirm(question: str, yes: bool) -> None:

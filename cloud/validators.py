@@ -151,6 +151,7 @@ _ACTIVITY: Final = {
     "type": _TEXT,
     "via": _TEXT,
     "asset_id": _ASSET_ID,
+}
 _DEAD_LETTER_MARK: Final = {
     "_id": _TEXT,
     "topic": _TEXT,

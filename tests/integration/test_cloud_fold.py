@@ -13,14 +13,12 @@ import msgpack
 import pytest
 from bson import json_util
 from confluent_kafka import Producer
-from pydantic import SecretStr
 from pymongo import MongoClient
 
-from cloud import kafka, schema, store, topics_admin
+from cloud import kafka, topics_admin
 from cloud.cache import Cache
 from cloud.config import ConsumerSettings, FoldSettings, TopicSettings
 from cloud.deadletters import Graveyard
-from cloud.effects import Outgoing
 from cloud.inbox import Record
 from cloud.linker import Linker
 from cloud.metrics import Metrics
@@ -28,76 +26,12 @@ from cloud.processor import Processor
 from cloud.store import Store
 from cloud.upgrades import SCHEMA_VERSION
 from cloud.upkeep import Upkeep
-from runtime.settings import MongoSettings
+from tests.cloud_worker import World, fact
 from tests.cloud_world import NOW_MS, TOPIC_OF, frame, record
 
 SPEED = "Vehicle.Speed"
 COOLANT = "Vehicle.Powertrain.CombustionEngine.EngineCoolant.Temperature"
 VIN = "1M8GDM9AXKP042788"
-
-
-class Script:
-    """A source that hands out prepared records, one list a turn."""
-
-    def __init__(self, *turns: Sequence[Record]) -> None:
-        self.turns = [list(turn) for turn in turns]
-        self.lost_ownership = False
-        self.committed: list[Record] = []
-
-    def poll(self) -> list[Record]:
-        return self.turns.pop(0) if self.turns else []
-
-    def done(self, records: list[Record]) -> None:
-        self.committed += records
-
-    def keep_alive(self) -> None:
-        pass
-
-    def lag_records(self) -> int:
-        return 0
-
-
-class Drawer:
-    """An outlet that keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.records: list[Outgoing] = []
-
-    def send(self, outgoing: Outgoing) -> None:
-        self.records.append(outgoing)
-
-    def flush(self) -> None:
-        pass
-
-
-class World:
-    """A database and workers on it."""
-
-    def __init__(self, uri: str, database: str) -> None:
-        self.settings = MongoSettings(uri=SecretStr(uri), database=database, timeout_ms=5000)
-        self.client = store.connect(self.settings)
-        self.store = Store(self.client, self.settings, lambda: None)
-        schema.ensure(self.store.database)
-        self.drawer = Drawer()
-        self.now_ms = NOW_MS
-
-    def worker(self, *turns: Sequence[Record], at: Store | None = None) -> Processor:
-        kept = at or self.store
-        linker = Linker(kept, lambda: self.now_ms)
-        return Processor(Script(*turns), self.drawer, kept, linker, Cache(1000), Metrics())  # type: ignore[arg-type]  # same verbs
-
-    def fold(self, *turns: Sequence[Record]) -> None:
-        worker = self.worker(*turns)
-        for _ in turns:
-            worker.turn()
-
-    def twin(self, asset_id: str = "a") -> dict[str, Any]:
-        found = self.store.database["twins"].find_one({"_id": asset_id})
-        assert found is not None
-        return found
-
-    def all(self, collection: str) -> list[dict[str, Any]]:
-        return list(self.store.database[collection].find(sort=[("_id", 1)]))
 
 
 @pytest.fixture(scope="module")
@@ -121,11 +55,6 @@ def world(mongodb_uri: str, module_database: str) -> Iterator[World]:
 def hot(count: int = 6, start: int = 0) -> list[bytes]:
     """Frames of an overheating engine, a minute apart."""
     return [frame(NOW_MS + seq * 60_000, {SPEED: seq, COOLANT: 113.0}, "s", seq) for seq in range(start, start + count)]
-
-
-def fact(topic: str, key: str, value: dict[str, Any] | None, offset: int) -> Record:
-    raw = None if value is None else json.dumps({"v": 1, **value}).encode()
-    return Record(topic, "g1", 0, offset, key.encode(), raw, NOW_MS)
 
 
 def test_frames_become_a_readable_twin(world: World) -> None:
