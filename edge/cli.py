@@ -1,16 +1,21 @@
-"""`fleetfold-edge`: run the agent, look into its spool."""
+"""`fleetfold-edge`: run the agent, look into its spool, examine its surroundings."""
 
+import contextlib
 import json
 import os
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
 from edge.config import EdgeSettings
 from runtime import exits, logs, settings, stopping
 from runtime.notify import Notifier
+
+if TYPE_CHECKING:
+    from edge.doctor.findings import Finding
 
 app: Final = typer.Typer(
     help="The edge agent: MQTT to Kafka, with a spool on disk between them.",
@@ -56,15 +61,19 @@ def main(
 @app.command()
 def run(config: ConfigOption = None, check: CheckOption = False) -> None:
     """Run the agent until SIGTERM or Ctrl-C. SIGHUP reads the configuration again."""
-    try:
-        loaded = settings.load(EdgeSettings, config)
-    except settings.ConfigError as error:
-        _fail("\n".join(error.faults), exits.USAGE)
+    loaded = _load(config)
     if check:
         typer.echo(f"configuration ok: gateway {loaded.gateway}, spool in {loaded.spool.directory}")
         return
     logs.configure(loaded.log)
     _serve(loaded, config)
+
+
+def _load(config: Path | None) -> EdgeSettings:
+    try:
+        return settings.load(EdgeSettings, config)
+    except settings.ConfigError as error:
+        _fail("\n".join(error.faults), exits.USAGE)
 
 
 def _serve(loaded: EdgeSettings, config: Path | None) -> None:
@@ -84,6 +93,59 @@ def _serve(loaded: EdgeSettings, config: Path | None) -> None:
         _fail(f"kafka: {error.args[0].str()}", exits.USAGE)
     except OSError as error:
         _fail(f"cannot run: {error}", exits.FAILED)
+
+
+@app.command()
+def doctor(
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    bytes_per_s: Annotated[
+        float | None, typer.Option(help="How fast the spool grows when Kafka is away; default: ask a running agent.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings count as failures.")] = False,
+) -> None:
+    """Check brokers, credentials, clock and disk from here. Changes nothing; works beside a running agent.
+
+    Exit code 0: all well; 1: something has to be mended; 3: a broker cannot be reached.
+    """
+    loaded = _load(config)
+    from edge.doctor import findings, run
+
+    found = []
+    with _progress(quiet=as_json) as say:
+        for finding in run.check(loaded, bytes_per_s):
+            found.append(finding)
+            say(finding.check)
+    if as_json:
+        typer.echo(json.dumps({"gateway": loaded.gateway, "findings": [each._asdict() for each in found]}))
+    else:
+        _print_findings(found)
+    raise typer.Exit(findings.exit_code(found, strict))
+
+
+@contextlib.contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Says on a terminal what was checked last; some checks wait for seconds."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("checking") as status:
+        yield lambda last: status.update(f"{last} done")
+
+
+def _print_findings(found: "list[Finding]") -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    colors = {"ok": "green", "skipped": "dim", "warning": "yellow", "failed": "red", "unreachable": "red"}
+    table = Table("check", "", "found", "what to do", box=None)
+    for check, grade, detail, advice in found:
+        table.add_row(check, f"[{colors[grade]}]{grade}[/]", escape(detail), escape(advice))
+    Console().print(table)
 
 
 @spool_app.command("inspect")

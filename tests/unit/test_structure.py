@@ -35,7 +35,7 @@ CONNECTORS = {
 """What opens a connection: whoever imports one of these is an adapter."""
 
 ADAPTERS: dict[str, set[str]] = {
-    "edge": {"edge.mqtt", "edge.kafka", "edge.spool.disk"},
+    "edge": {"edge.doctor.kafka", "edge.doctor.mqtt", "edge.mqtt", "edge.kafka", "edge.spool.disk"},
     "cloud": {"cloud.deadletters", "cloud.kafka", "cloud.queries.reading", "cloud.store", "cloud.topics_admin"},
     "simulator": {"simulator.kafka", "simulator.mongo", "simulator.mqtt"},
     "local": {"local.apart", "local.findings", "local.queries", "local.servers.kafka", "local.servers.mongo"},
@@ -65,6 +65,7 @@ PURE: set[str] = {
     "cloud.upgrades",
     "cloud.validators",
     "cloud.window",
+    "edge.doctor.findings",
     "edge.inbox",
     "edge.letters",
     "edge.receive",
