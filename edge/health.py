@@ -13,7 +13,7 @@ class Condition(NamedTuple):
     disk_fault: str | None
     kafka_fault: str | None
     is_working: bool
-    """Whether both threads are alive."""
+    """Whether the loop turns and the network thread lives."""
     undelivered: int
     undelivered_age_s: float
     received: int
@@ -27,7 +27,7 @@ def judge(condition: Condition, undelivered_age_s_max: float) -> Health:
     """Healthy: connected, durable, and nothing waits too long. Kafka being away is no fault in itself."""
     reasons: list[str] = []
     if not condition.is_working:
-        reasons.append("a thread has ended: restart the agent")
+        reasons.append("the loop or a network thread hangs or has ended: restart the agent")
     if not condition.mqtt_connected:
         reasons.append(f"mqtt: {condition.mqtt_fault or 'not connected'}")
     if condition.disk_fault is not None:

@@ -3,10 +3,11 @@
 import contextlib
 import threading
 from collections.abc import Callable
+from importlib import metadata
 from typing import Final, Self
 
 import structlog
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 
 from edge import health, metrics, upkeep
 from edge.agent import Agent, Timing
@@ -29,6 +30,7 @@ from edge.spool.records import StorageClass
 from edge.spool.spool import Limits as SpoolLimits
 from edge.spool.spool import Spool
 from edge.upkeep import Job, Upkeep
+from edge.vitals import Vitals, VitalsCollector
 from runtime import logs
 from runtime.health import Health, HealthServer
 from runtime.notify import Notifier
@@ -83,7 +85,10 @@ class Service:
         self._agent = self._new_agent()
         self._renewal = Renewal(self._sink, settings.kafka, self._agent.post)
         self._upkeep: Upkeep | None = None
+        self._started_s = self._clock.monotonic_s()
         self._registry.register(AgentCollector(self._counts, self._gauges))
+        self._registry.register(VitalsCollector(self._vitals))
+        ProcessCollector(registry=self._registry)
 
     def _new_sender(self) -> Sender:
         self._batcher = Batcher(_batch_limits(self._settings))
@@ -221,6 +226,19 @@ class Service:
             undelivered={each.label: self._spool.undelivered_of(each) for each in StorageClass},
             undelivered_age_s=self._undelivered_age_s(),
             lost={(each.label, str(reason)): count for (each, reason), count in list(self._spool.lost.items())},
+        )
+
+    def _vitals(self) -> Vitals:
+        sides = {"mqtt": self._settings.mqtt.certificate_file, "kafka": self._settings.kafka.certificate_file}
+        return Vitals(
+            version=metadata.version("fleetfold"),
+            gateway=self._settings.gateway,
+            uptime_s=self._clock.monotonic_s() - self._started_s,
+            is_alive=self.is_alive(),
+            is_healthy=self.health().healthy,
+            spool_directory=self._settings.spool.directory,
+            spool_bytes_max=self._settings.spool.bytes_max,
+            certificates={side: file for side, file in sides.items() if file is not None},
         )
 
     def _undelivered_age_s(self) -> float:

@@ -36,7 +36,7 @@ def test_each_fault_is_a_reason() -> None:
         "disk_fault": ("append: no space left", "disk: append: no space left"),
         "kafka_fault": ("t: not authorized", "kafka: t: not authorized"),
         "undelivered_age_s": (901.0, "kafka: a record has waited 901 s"),
-        "is_working": (False, "a thread has ended: restart the agent"),
+        "is_working": (False, "the loop or a network thread hangs or has ended: restart the agent"),
     }
     for field, (value, reason) in ill.items():
         state = health.judge(WELL._replace(**{field: value}), undelivered_age_s_max=900)
