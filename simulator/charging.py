@@ -9,6 +9,7 @@ from simulator import energy as energies
 from simulator import stations as charging_stations
 from simulator.arrays import Flags, Floats, Integers, Rows
 from simulator.energy import Energy
+from simulator.faults import ISOLATION_CAUSE
 from simulator.plans import NOBODY, Mode, Place, Plans
 from simulator.stations import Stations
 
@@ -141,6 +142,15 @@ def interrupt(stations: Stations, station: int, now_s: float) -> None:
     if stations.vehicle[station] != NOBODY and np.isinf(stations.completed_s[station]):
         stations.completed_s[station] = now_s
         stations.linger_s[station] = _FAULT_LINGER_S
+
+
+def fail(stations: Stations, station: int, cause: int, now_s: float) -> None:
+    """A station stops for good; `cause` is one of `faults.STATION_CAUSES`."""
+    stations.faulted[station] = True
+    stations.cause[station] = cause
+    if cause == ISOLATION_CAUSE:
+        stations.isolation_ohm[station] = charging_stations.FAILED_OHM
+    interrupt(stations, station, now_s)
 
 
 def wants_charge(energy: Energy, rows: Rows) -> Flags:

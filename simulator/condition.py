@@ -18,6 +18,11 @@ PADS_REPLACED_AT: Final = 67.0
 _ATMOSPHERE_KPA: Final = 101.3
 _REFERENCE_KELVIN: Final = 293.15
 _THERMOSTAT_CELSIUS: Final = 90.0
+_COOLANT_ENOUGH: Final = 0.75
+_KELVIN_PER_MISSING: Final = 75.0
+_NEVER_DRAINS: Final = 0.3
+LEVEL_LOW_BELOW: Final = 0.8
+"""Share of coolant or oil below which its level reads LOW."""
 _SURFACE_CHARGE_V: Final = 0.35
 _SURFACE_CHARGE_S: Final = 240.0
 _CRANKING_DROP_V: Final = 1.9
@@ -45,6 +50,12 @@ class Condition:
     service_at_km: Floats
     coolant_extra: Floats
     """How far above the thermostat a faulty cooling system settles, in K; 0 when healthy."""
+    coolant_left: Floats
+    """Share of the coolant, 1 when full; what is missing is missing for cooling."""
+    coolant_loss_per_s: Floats
+    """While the engine runs."""
+    oil_left: Floats
+    oil_loss_per_s: Floats
     leak_per_s: Floats
     """Share of a tyre's pressure lost per second, `[n, 4]`; stops at `leak_floor` kPa."""
     leak_floor: Floats
@@ -56,15 +67,29 @@ def advance_temperatures(
     state: Condition, ambient: Floats, engine_on: Flags, driving: Flags, speed: Floats, step_s: float
 ) -> None:
     """Coolant and oil warm up towards the thermostat in about 10 minutes and cool over hours; tyres follow speed."""
-    settles = _THERMOSTAT_CELSIUS + state.coolant_extra
+    lose_fluids(state, engine_on, step_s)
+    missing = np.maximum(_COOLANT_ENOUGH - state.coolant_left, 0.0)
+    settles = _THERMOSTAT_CELSIUS + state.coolant_extra + _KELVIN_PER_MISSING * missing
     target = np.where(engine_on, settles, np.where(driving, np.minimum(state.coolant, 75.0), ambient))
-    pace_s = np.where(engine_on, np.where(state.coolant_extra > 0, 150.0, 200.0), np.where(driving, 1_500.0, 5_400.0))
+    pace_s = np.where(
+        engine_on, np.where(settles > _THERMOSTAT_CELSIUS, 150.0, 200.0), np.where(driving, 1_500.0, 5_400.0)
+    )
     state.coolant = approach(state.coolant, target, pace_s, step_s)
     state.oil = approach(
         state.oil, np.where(engine_on, settles + 6.0, ambient), np.where(engine_on, 420.0, 6_000.0), step_s
     )
     warm = ambient + 0.55 * np.minimum(speed, 38.0)
     state.tyre = approach(state.tyre, warm, np.where(speed > 1.0, 700.0, 1_500.0), step_s)
+
+
+def lose_fluids(state: Condition, engine_on: Flags, step_s: float) -> None:
+    """Coolant and oil leave while the engine runs, down to what never drains."""
+    state.coolant_left = _drained(state.coolant_left, state.coolant_loss_per_s, engine_on, step_s)
+    state.oil_left = _drained(state.oil_left, state.oil_loss_per_s, engine_on, step_s)
+
+
+def _drained(left: Floats, per_s: Floats, engine_on: Flags, step_s: float) -> Floats:
+    return np.where(engine_on & (per_s > 0), np.maximum(left - per_s * step_s, _NEVER_DRAINS), left)
 
 
 def advance_battery_temperature(

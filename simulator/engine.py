@@ -7,16 +7,29 @@ same bytes.
 """
 
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 
-from simulator import breakdown, devices, encode, faults, fleet, genesis, happenings, identity, readings, visibility
+from simulator import (
+    breakdown,
+    consequences,
+    devices,
+    encode,
+    faults,
+    fleet,
+    genesis,
+    happenings,
+    identity,
+    readings,
+    visibility,
+)
 from simulator.arrays import Flags, Floats, Rows, stream
 from simulator.devices import Devices, Message
 from simulator.encode import Reporter
-from simulator.faults import CODE_KINDS, DETECTOR_OF, Fault, FaultKind
+from simulator.faults import CODE_KINDS, DETECTOR_OF, ISOLATION_CAUSE, Fault, FaultKind
 from simulator.fleet import Happened
 from simulator.misbehave import Misbehaviour
 from simulator.plans import Mode
@@ -32,13 +45,24 @@ _COOLED_CELSIUS: Final = 75.0
 
 
 class FaultReport(NamedTuple):
-    """A fault as the truth knows it; `visible_ms` is when the sent data showed it first, if it has."""
+    """A fault as the truth knows it: when it began, when the sent data showed it first, when it showed that the part
+    had failed. `detector` None: nothing looks for it."""
 
     asset_id: str
     fault: str
-    detector: str
+    detector: str | None
     onset_ms: int
     visible_ms: int | None
+    failed_ms: int | None
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A fault that has begun, and how far it has come."""
+
+    fault: Fault
+    visible_ms: int | None = None
+    failed_ms: int | None = None
 
 
 class Engine:
@@ -59,7 +83,8 @@ class Engine:
         self.fault_reports: list[FaultReport] = []
         self._planned = planned
         self._begun = 0
-        self._unseen: list[Fault] = []
+        self._watched: list[_Watched] = []
+        self._unit = consequences.Unit.of(own.vehicles)
         self._codes = readings.trouble_codes(planned)
         self._code = np.zeros(own.vehicles, dtype=np.intp)
         self._lamp = np.zeros(own.vehicles, dtype=np.bool_)
@@ -123,6 +148,13 @@ class Engine:
                 self._forced[Kind.VEHICLE].add(change.vehicle)
             event = happenings.charging(self.fleet, change, self.now_ms)
             self._events.append((self.stations, change.station, event))
+        for station in happened.failed:
+            self._tell_failure(station, ISOLATION_CAUSE)
+
+    def _tell_failure(self, station: int, cause: int) -> None:
+        self._tell_in_full(station)
+        for event in happenings.station_failed(cause, self.now_ms):
+            self._events.append((self.stations, station, event))
 
     def _break(self) -> None:
         while self._begun < len(self._planned) and self._planned[self._begun].onset_s <= self.now_s:
@@ -130,10 +162,15 @@ class Engine:
             self._begun += 1
             if fault.onset_s > 0:
                 breakdown.apply(fault, self.fleet)
-            if fault.kind in DETECTOR_OF:
-                self._unseen.append(fault)
-                self.fault_reports.append(self._fault_report(fault, None))
-            self._announce(fault)
+            self._begin(fault)
+        for row, code in consequences.notice(self._unit, self.fleet, self.settings.step_s):
+            if not self._code[row]:
+                self._begin(Fault(FaultKind.TROUBLE_CODE, row, self.now_s, code=code))
+
+    def _begin(self, fault: Fault) -> None:
+        self._watched.append(_Watched(fault))
+        self.fault_reports.append(self._fault_report(self._watched[-1]))
+        self._announce(fault)
 
     def _announce(self, fault: Fault) -> None:
         if fault.kind in CODE_KINDS:
@@ -143,9 +180,7 @@ class Engine:
             self._events.append((self.vehicles, fault.row, happenings.trouble_code(fault, frozen, self.now_ms)))
             self._forced[Kind.VEHICLE].add(fault.row)
         elif fault.kind is FaultKind.STATION_FAILURE:
-            self._tell_in_full(fault.row)
-            for event in happenings.station_failed(fault, self.now_ms):
-                self._events.append((self.stations, fault.row, event))
+            self._tell_failure(fault.row, fault.detail)
 
     def _freeze_frame(self, row: int) -> dict[str, Scalar]:
         table = self.vehicles.table
@@ -227,19 +262,30 @@ class Engine:
         return [boxes.stop(row, self.now_ms) for row in rows.tolist()]
 
     def _see(self) -> None:
-        """Note which faults the sent data shows for the first time."""
-        by_kind: dict[FaultKind, list[Fault]] = defaultdict(list)
-        for fault in self._unseen:
-            by_kind[fault.kind].append(fault)
-        for kind, unseen in by_kind.items():
-            reporter = self.stations if unseen[0].of_station else self.vehicles
-            shows = visibility.visible(kind, reporter, [fault.row for fault in unseen])
-            for fault, shown in zip(unseen, shows, strict=True):
-                if shown:
-                    self._unseen.remove(fault)
-                    self.fault_reports.append(self._fault_report(fault, self.now_ms))
+        """Note which faults the sent data shows for the first time, and which parts have failed by it."""
+        by_kind: dict[FaultKind, list[_Watched]] = defaultdict(list)
+        for watched in self._watched:
+            by_kind[watched.fault.kind].append(watched)
+        for kind, several in by_kind.items():
+            reporter = self.stations if several[0].fault.of_station else self.vehicles
+            rows = np.array([watched.fault.row for watched in several])
+            visible, failed = visibility.visible(kind, reporter, rows), visibility.failed(kind, reporter, rows)
+            for place in np.flatnonzero(visible | failed).tolist():
+                self._saw(several[place], bool(failed[place]))
+        self._watched = [watched for watched in self._watched if watched.failed_ms is None]
 
-    def _fault_report(self, fault: Fault, visible_ms: int | None) -> FaultReport:
+    def _saw(self, watched: _Watched, failed: bool) -> None:
+        before = (watched.visible_ms, watched.failed_ms)
+        watched.visible_ms = watched.visible_ms or self.now_ms
+        watched.failed_ms = self.now_ms if failed else None
+        if (watched.visible_ms, watched.failed_ms) != before:
+            self.fault_reports.append(self._fault_report(watched))
+
+    def _fault_report(self, watched: _Watched) -> FaultReport:
+        fault = watched.fault
         boxes: Devices = (self.stations if fault.of_station else self.vehicles).devices
         onset_ms = self.start_ms + round(fault.onset_s * 1_000)
-        return FaultReport(boxes.ids[fault.row], str(fault.kind), DETECTOR_OF[fault.kind], onset_ms, visible_ms)
+        detector = DETECTOR_OF.get(fault.kind)
+        return FaultReport(
+            boxes.ids[fault.row], str(fault.kind), detector, onset_ms, watched.visible_ms, watched.failed_ms
+        )

@@ -1,7 +1,8 @@
 """What breaks: chosen by the seed, begun at its onset, seen once the data that was sent shows it.
 
 The thresholds of visibility are those of the field (12 V parked below 11.8 V; coolant from 110 °C; a tyre at 75 %
-of its peers, FMVSS 138; pads from 90 % worn; a connector above 90 °C), not those of any detector.
+of its peers, FMVSS 138; pads from 90 % worn; a connector above 90 °C), not those of any detector. Some faults lead to
+a trouble code (`consequences`), which is a fault of its own in the truth; some lead to no finding at all, yet.
 """
 
 from dataclasses import dataclass
@@ -25,22 +26,48 @@ class FaultKind(StrEnum):
     BRAKE_PADS_WORN = "brake_pads_worn"
     TROUBLE_CODE = "trouble_code"
     STORED_CODE = "stored_code"
+    TYRE_PUNCTURE = "tyre_puncture"
+    COOLANT_LOSS = "coolant_loss"
+    THERMOSTAT_STUCK_OPEN = "thermostat_stuck_open"
+    OIL_LOSS = "oil_loss"
+    WEAK_CELL = "weak_cell"
     CONNECTOR_OVERHEATING = "connector_overheating"
     STATION_FAILURE = "station_failure"
+    ISOLATION_LOSS = "isolation_loss"
 
 
 DETECTOR_OF: Final = {
     FaultKind.WEAK_LOW_VOLTAGE_BATTERY: "low_voltage_battery",
     FaultKind.COOLANT_OVERHEATING: "coolant_overheating",
+    FaultKind.COOLANT_LOSS: "coolant_overheating",
     FaultKind.TYRE_LEAK: "tyre_pressure_low",
+    FaultKind.TYRE_PUNCTURE: "tyre_pressure_low",
     FaultKind.BRAKE_PADS_WORN: "brake_pads_worn",
     FaultKind.TROUBLE_CODE: "diagnostic_trouble_code",
     FaultKind.CONNECTOR_OVERHEATING: "connector_over_temperature",
     FaultKind.STATION_FAILURE: "station_faulted",
+    FaultKind.ISOLATION_LOSS: "station_faulted",
 }
-"""Which finding each fault must lead to; a stored code without a lamp leads to none."""
+"""Which finding each fault must lead to. The others lead to none: a stored code without a lamp is nothing to act on,
+a thermostat, lost oil or a weak cell lead to a trouble code."""
 
-STATION_KINDS: Final = (FaultKind.CONNECTOR_OVERHEATING, FaultKind.STATION_FAILURE)
+STATION_KINDS: Final = (FaultKind.CONNECTOR_OVERHEATING, FaultKind.STATION_FAILURE, FaultKind.ISOLATION_LOSS)
+ON_LONG_TRIP: Final = (
+    FaultKind.COOLANT_OVERHEATING,
+    FaultKind.COOLANT_LOSS,
+    FaultKind.THERMOSTAT_STUCK_OPEN,
+    FaultKind.OIL_LOSS,
+)
+"""These show only while the engine runs."""
+_BURNS_ONLY: Final = frozenset({Powertrain.ICE})
+_ABLE: Final = {
+    FaultKind.COOLANT_OVERHEATING: _BURNS_ONLY,
+    FaultKind.COOLANT_LOSS: _BURNS_ONLY,
+    FaultKind.THERMOSTAT_STUCK_OPEN: _BURNS_ONLY,
+    FaultKind.OIL_LOSS: _BURNS_ONLY,
+    FaultKind.WEAK_CELL: frozenset({Powertrain.HEV, Powertrain.PHEV, Powertrain.BEV}),
+}
+"""Powertrains that can have a fault, where not all can."""
 CODE_KINDS: Final = (FaultKind.TROUBLE_CODE, FaultKind.STORED_CODE)
 _ENGINE_CODES: Final = ("P0301", "P0171", "P0420", "P0442", "P0128")
 _ELECTRIC_CODES: Final = ("P0A80", "P0AA6", "U0100", "C0561")
@@ -60,9 +87,11 @@ class StationCause(NamedTuple):
 STATION_CAUSES: Final = (
     StationCause("PowerContactor", "Tripped", True, "MREC17EVSEContactorFault", "contactor does not close", True),
     StationCause("PowerContactor", "Tripped", True, "MREC17EVSEContactorFault", "contactor does not open", False),
-    StationCause("GroundIsolationProtection", "Impedance", 21_000.0, "MREC22ResistanceFault", "isolation lost", True),
+    StationCause("GroundIsolationProtection", "Impedance", 40_000.0, "MREC22ResistanceFault", "isolation lost", True),
     StationCause("RCD", "Tripped", True, "MREC2GroundFailure", "residual current device has tripped", False),
 )
+ISOLATION_CAUSE: Final = 2
+"""Of `STATION_CAUSES`."""
 CONNECTOR_CODE: Final = "MREC18CableOverTempDerate"
 
 
@@ -93,7 +122,7 @@ def plan(settings: FaultSection, vehicles: VehicleTraits, stations: StationTrait
         rate = getattr(settings, kind.value)
         if kind in STATION_KINDS:
             continue
-        able = free if kind is not FaultKind.COOLANT_OVERHEATING else free[powertrain[free] == Powertrain.ICE]
+        able = free[np.isin(powertrain[free], list(_ABLE[kind]))] if kind in _ABLE else free
         chosen = able[: _count(rate, len(vehicles))]
         free = free[~np.isin(free, chosen)]
         faults += [_vehicle_fault(kind, int(row), int(powertrain[row]), settings, random) for row in chosen]
@@ -128,11 +157,14 @@ def _station_faults(settings: FaultSection, stations: StationTraits, random: np.
     by_connector = np.concatenate([order[~is_dc[order]], order[is_dc[order]]])  # long AC sessions show it best
     hot = by_connector[: _count(settings.connector_overheating, len(stations))]
     rest = order[~np.isin(order, hot)]
+    fading = rest[is_dc[rest]][: _count(settings.isolation_loss, len(stations))]
+    rest = rest[~np.isin(rest, fading)]
     failed = rest[: _count(settings.station_failure, len(stations))]
     faults = [
         Fault(FaultKind.CONNECTOR_OVERHEATING, int(row), _onset_s(settings, random), size=float(random.random()))
         for row in hot
     ]
+    faults += [Fault(FaultKind.ISOLATION_LOSS, int(row), _onset_s(settings, random), ISOLATION_CAUSE) for row in fading]
     for row in failed:
         causes = [index for index, cause in enumerate(STATION_CAUSES) if cause.for_dc == is_dc[row]]
         cause = causes[int(random.integers(0, len(causes)))]
@@ -140,6 +172,6 @@ def _station_faults(settings: FaultSection, stations: StationTraits, random: np.
     return faults
 
 
-def rows_of(faults: list[Fault], kind: FaultKind) -> Rows:
-    """The assets with a fault of this kind."""
-    return np.array([fault.row for fault in faults if fault.kind is kind], dtype=np.intp)
+def rows_of(faults: list[Fault], *kinds: FaultKind) -> Rows:
+    """The assets with a fault of these kinds."""
+    return np.array([fault.row for fault in faults if fault.kind in kinds], dtype=np.intp)

@@ -10,10 +10,12 @@ from typing import Final
 import numpy as np
 
 from simulator import charging, condition, energy, motion, plans, world
+from simulator import stations as charging_stations
 from simulator.arrays import Flags, Floats, Integers, Rows
 from simulator.charging import Chargeable, SessionStep
 from simulator.condition import Condition
 from simulator.energy import Energy
+from simulator.faults import ISOLATION_CAUSE
 from simulator.identity import VehicleTraits
 from simulator.motion import Motion
 from simulator.plans import NOBODY, Mode, Place, Plans
@@ -70,11 +72,13 @@ class Fleet:
 
 @dataclass(slots=True)
 class Happened:
-    """What one step brought: rows of cars that set off and arrived, and steps of charging sessions."""
+    """What one step brought: rows of cars that set off and arrived, steps of charging sessions, what broke for good."""
 
     departed: list[int] = field(default_factory=list)
     arrived: list[int] = field(default_factory=list)
     sessions: list[SessionStep] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
+    """Stations that had to stop because their insulation is gone."""
 
 
 def step(fleet: Fleet, step_s: float) -> Happened:
@@ -86,6 +90,9 @@ def step(fleet: Fleet, step_s: float) -> Happened:
     _depart(fleet, happened)
     _move(fleet, step_s, happened)
     _charge(fleet, step_s, happened)
+    for station in charging_stations.fade(fleet.stations, step_s).tolist():
+        charging.fail(fleet.stations, station, ISOLATION_CAUSE, fleet.now_s)
+        happened.failed.append(station)
     _age(fleet, step_s)
     return happened
 

@@ -122,6 +122,10 @@ def _condition(traits: VehicleTraits, ambient: float) -> Condition:
         pad_wear=4.0 + 58.0 * np.repeat(stream(seed, "pads").random((count, 2)), 2, axis=1),
         service_at_km=driven_km + until_service,
         coolant_extra=np.zeros(count),
+        coolant_left=np.ones(count),
+        coolant_loss_per_s=np.zeros(count),
+        oil_left=np.ones(count),
+        oil_loss_per_s=np.zeros(count),
         leak_per_s=np.zeros((count, 4)),
         leak_floor=np.zeros(count),
         low_voltage_drop=np.zeros(count),
@@ -164,7 +168,7 @@ def _place_faulty(fleet: Fleet, planned: list[Fault]) -> Flags:
         if fault.kind is FaultKind.WEAK_LOW_VOLTAGE_BATTERY:
             fleet.plans.departs_s[fault.row] = fault.onset_s + _STAYS_PARKED_S
             reserved[fault.row] = True
-    hot = faults.rows_of(planned, FaultKind.COOLANT_OVERHEATING)
+    hot = faults.rows_of(planned, *faults.ON_LONG_TRIP)
     far = -np.sign(fleet.plans.places.homes[hot]) * _LONG_TRIP_M
     fleet.energy.fuel_l[hot] = np.maximum(fleet.energy.fuel_l[hot], 0.4 * fleet.energy.tank_l[hot])
     _set_off(fleet, hot, world.on_street(far), np.zeros(len(hot)))

@@ -58,9 +58,9 @@ def trouble_code(fault: Fault, freeze_frame: dict[str, Scalar], now_ms: int) -> 
     return DtcEvent(v=1, ts=now_ms, code=fault.code, status=status, freeze_frame=freeze_frame)
 
 
-def station_failed(fault: Fault, now_ms: int) -> list[NotifyEvent]:
-    """A station says that it has a problem, and why."""
-    cause = STATION_CAUSES[fault.detail]
+def station_failed(which: int, now_ms: int) -> list[NotifyEvent]:
+    """A station says that it has a problem, and why: one of `faults.STATION_CAUSES`."""
+    cause = STATION_CAUSES[which]
     why = NotifyEvent(
         v=1,
         ts=now_ms,

@@ -8,6 +8,8 @@ from simulator import condition, energy, identity, models, world
 from simulator.arrays import Flags, Floats, Rows
 from simulator.charging import LIMIT_AC, LIMIT_DC
 from simulator.columns import STATION, VEHICLE, Table, table
+from simulator.condition import LEVEL_LOW_BELOW
+from simulator.consequences import CODES
 from simulator.energy import Energy
 from simulator.faults import Fault
 from simulator.fleet import Fleet
@@ -112,7 +114,8 @@ def _engine(fleet: Fleet, rows: Rows) -> Values:
     rpm = engine_rpm(state, rows, fleet.motion.speed[rows])
     load = engine_load(state, rows, rpm)
     pedal = np.clip(fleet.motion.wheel_w[rows] / 90_000.0, 0.0, 1.0)
-    low = fleet.condition.coolant_extra[rows] > 0
+    coolant_low = (fleet.condition.coolant_extra[rows] > 0) | (fleet.condition.coolant_left[rows] < LEVEL_LOW_BELOW)
+    oil_low = fleet.condition.oil_left[rows] < LEVEL_LOW_BELOW
 
     def engine_only(values: Any) -> Floats:
         return np.where(has, values, np.nan)
@@ -124,9 +127,9 @@ def _engine(fleet: Fleet, rows: Rows) -> Values:
         f"{prefix}.MAP": engine_only(np.where(on, 28.0 + 72.0 * load, 98.0)),
         f"{prefix}.TPS": engine_only(np.where(on, 12.0 + 75.0 * load, 0.0)),
         f"{prefix}.EngineCoolant.Temperature": engine_only(fleet.condition.coolant[rows]),
-        f"{prefix}.EngineCoolant.Level": engine_only(low),
+        f"{prefix}.EngineCoolant.Level": engine_only(coolant_low),
         f"{prefix}.EngineOil.Temperature": engine_only(fleet.condition.oil[rows]),
-        f"{prefix}.EngineOil.Level": engine_only(0),
+        f"{prefix}.EngineOil.Level": engine_only(oil_low),
         "Vehicle.Powertrain.FuelSystem.RelativeLevel": engine_only(
             100.0 * state.fuel_l[rows] / np.maximum(state.tank_l[rows], 1.0)
         ),
@@ -257,7 +260,7 @@ def of_stations(layout: Table, fleet: Fleet, rows: Rows) -> Floats:
         "Station.TemperatureSensor.Temperature": stations.temperature[rows],
         "Station.AcDcConverter.Temperature": np.where(is_dc, 22.0 + 30.0 * power / stations.power_max_w[rows], np.nan),
         "Station.AcDcConverter.FanSpeed": np.where(is_dc, 4_200.0 * power / stations.power_max_w[rows], np.nan),
-        "Station.GroundIsolationProtection.Impedance": np.where(is_dc, _impedance(rows, cause), np.nan),
+        "Station.GroundIsolationProtection.Impedance": np.where(is_dc, stations.isolation_ohm[rows], np.nan),
         "Station.RCD.Tripped": np.where(is_dc, np.nan, cause == 3),
         "Station.PowerContactor.Tripped": (cause == 0) | (cause == 1),
         "Station.FiscalMetering.EnergyImportRegister": stations.register_wh[rows],
@@ -266,15 +269,11 @@ def of_stations(layout: Table, fleet: Fleet, rows: Rows) -> Floats:
     return _matrix(layout, values, len(rows))
 
 
-def _impedance(rows: Rows, cause: Rows) -> Floats:
-    return np.where(cause == 2, 21_000.0, 2_000_000.0 + 150_000.0 * (rows % 11))
-
-
 def vehicle_ids(seed: int, count: int) -> list[str]:
     """The ids of the first `count` vehicles."""
     return [identity.asset_id(seed, Kind.VEHICLE, row) for row in range(count)]
 
 
 def trouble_codes(planned: list[Fault]) -> list[str]:
-    """Every code that the planned faults can set."""
-    return sorted({fault.code for fault in planned if fault.code})
+    """Every code that the planned faults can set, or lead to."""
+    return sorted({fault.code for fault in planned if fault.code} | CODES)

@@ -178,8 +178,11 @@ class Run:
         self._reported += len(reports)
 
     def _faults(self) -> dict[str, dict[str, int]]:
+        newest = {(report.asset_id, report.fault): report for report in self._engine.fault_reports}
         counts: dict[str, dict[str, int]] = {}
-        for report in self._engine.fault_reports:
-            of_kind = counts.setdefault(report.fault, {"begun": 0, "visible": 0})
-            of_kind["begun" if report.visible_ms is None else "visible"] += 1
+        for report in newest.values():
+            of_kind = counts.setdefault(report.fault, {"begun": 0, "visible": 0, "failed": 0})
+            of_kind["begun"] += 1
+            of_kind["visible"] += report.visible_ms is not None
+            of_kind["failed"] += report.failed_ms is not None
         return counts

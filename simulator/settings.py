@@ -53,8 +53,16 @@ class FaultSection(Section):
     trouble_code: Rate = 0.02
     stored_code: Rate = 0.02
     """Codes without a lamp: nothing that needs a workshop."""
+    tyre_puncture: Rate = 0.01
+    coolant_loss: Rate = 0.01
+    thermostat_stuck_open: Rate = 0.01
+    oil_loss: Rate = 0.01
+    weak_cell: Rate = 0.01
+    """One cell of the traction battery falls behind the others."""
     connector_overheating: Rate = 0.1
     station_failure: Rate = 0.1
+    isolation_loss: Rate = 0.1
+    """The insulation of a DC station fades until it must stop."""
     from_the_start: Rate = 0.5
     """Share of the faults that are there when the run begins."""
     onset_s_max: float = Field(900.0, ge=0.0)

@@ -20,6 +20,9 @@ EFFICIENCY_DC: Final = 0.96
 DERATE_CELSIUS: Final = 98.0
 """A station lowers its current so that a bad contact does not pass this; 120 °C would stop it."""
 
+HEALTHY_OHM: Final = 2_000_000.0
+FAILED_OHM: Final = 40_000.0
+"""100 Ω/V (UN R100) at 400 V; a station stops there."""
 _THREE_PHASE_V: Final = 3 * 230.0
 _HEALTHY_RISE_K: Final = 28.0
 _BAD_CONTACT_RISE_K: Final = 85.0
@@ -55,6 +58,9 @@ class Stations:
     faulted: Flags
     cause: Integers
     """Which fault, for `faulted` ones: an index of `faults.STATION_CAUSES`; -1 while healthy."""
+    isolation_ohm: Floats
+    isolation_per_s: Floats
+    """How fast the insulation fades, as a rate of decay; 0 while healthy."""
     signal_dbm: Floats
 
     def __len__(self) -> int:
@@ -99,6 +105,8 @@ def create(traits: StationTraits) -> Stations:
         derated=np.zeros(count, dtype=np.bool_),
         faulted=np.zeros(count, dtype=np.bool_),
         cause=np.full(count, -1),
+        isolation_ohm=np.array([HEALTHY_OHM + 150_000.0 * (row % 11) for row in range(count)], dtype=np.float64),
+        isolation_per_s=np.zeros(count),
         signal_dbm=np.round(-95.0 + 30.0 * stream(traits.seed, "signal").random(count)),
     )
 
@@ -121,6 +129,14 @@ def deliver(stations: Stations, rows: Rows, wanted_w: Floats, pack_v: Floats, am
     target = np.full(len(stations), ambient + 2.0)
     target[rows] += rise * allowed * allowed
     stations.temperature = approach(stations.temperature, target, _HEATING_S, step_s)
+
+
+def fade(stations: Stations, step_s: float) -> Rows:
+    """Insulation that is damaged gets worse; returns the stations that must stop now."""
+    above = stations.isolation_ohm > FAILED_OHM
+    faded = stations.isolation_ohm * np.exp(-stations.isolation_per_s * step_s)
+    stations.isolation_ohm = np.maximum(faded, FAILED_OHM)
+    return np.flatnonzero(above & (faded <= FAILED_OHM))
 
 
 def _contact_rise(stations: Stations, rows: Rows, current_a: Floats) -> Floats:

@@ -7,8 +7,8 @@ A directory, append-only; whatever kills the writer leaves a readable prefix, an
   message, written before the message is sent. `acknowledged` is false while it is not known.
 - `acknowledged.u32`: positions in `sent.msgpack` (0, 1, 2 …) that the broker acknowledged later, as little-endian
   unsigned 32-bit integers.
-- `faults.jsonl`: `{asset_id, fault, detector, onset_ms, visible_ms}`; a later line about the same asset and fault
-  replaces an earlier one.
+- `faults.jsonl`: `{asset_id, fault, detector, onset_ms, visible_ms, failed_ms}`; a later line about the same asset and
+  fault replaces an earlier one.
 - `roles.jsonl`, `profiles.jsonl`, `lifecycle.jsonl`, `activities.jsonl`: messages of the contract, one a line.
 - `progress.json`: numbers for people who watch, replaced as a whole.
 """

@@ -9,22 +9,14 @@ import msgpack
 
 from simulator.devices import Message
 from simulator.engine import Engine
+from simulator.faults import FaultKind
 from simulator.settings import FaultSection, FleetSection, SendSection, SimulatorSettings
 from wire.catalogue import BY_NUMBER, BY_PATH
 from wire.topics import Channel
 
 START_MS = 1_780_000_000_000
 
-NO_FAULTS = FaultSection(
-    weak_low_voltage_battery=0,
-    coolant_overheating=0,
-    tyre_leak=0,
-    brake_pads_worn=0,
-    trouble_code=0,
-    stored_code=0,
-    connector_overheating=0,
-    station_failure=0,
-)
+NO_FAULTS = FaultSection.model_validate({str(kind): 0 for kind in FaultKind})
 
 
 def settings(misbehave: float = 0.0, faults: FaultSection | None = None, **fleet: Any) -> SimulatorSettings:

@@ -118,7 +118,8 @@ def read(truths: Iterable[Truth]) -> World:
     truths = list(truths)
     for truth in truths:
         for fault in truth.faults():
-            world.asset(fault["asset_id"]).faults.setdefault(fault["detector"], []).append(fault)
+            if fault["detector"] is not None:
+                world.asset(fault["asset_id"]).faults.setdefault(fault["detector"], []).append(fault)
     for truth in truths:
         for sent in truth.sent():
             take(world, sent)

@@ -73,7 +73,7 @@ def world(mongodb_uri, mongo_database, tmp_path):
         writer.acknowledged([position for position in writer.sent(messages) if position is not None])
         writer.faults(engine.fault_reports)
     twins, events = _twins(messages)
-    raised = {(report.asset_id, report.detector) for report in engine.fault_reports}
+    raised = {(report.asset_id, report.detector) for report in engine.fault_reports if report.detector is not None}
     anomalies = [
         {"_id": f"{asset}:{detector}::1", "asset_id": asset, "detector": detector, "subject": "", "status": "open"}
         for asset, detector in raised

@@ -9,6 +9,7 @@ from simulator.engine import Engine
 from simulator.faults import DETECTOR_OF, STATION_KINDS, FaultKind
 from simulator.oracle import expect, findings
 from simulator.settings import FaultSection
+from simulator.stations import FAILED_OHM, HEALTHY_OHM
 from simulator.truth import Sent
 from tests.simulator_world import START_MS, events, run, series, settings
 
@@ -57,20 +58,63 @@ def test_only_engines_overheat():
 
 def test_every_fault_shows_in_the_sent_data_long_enough_to_be_found(demo):
     engine, messages = demo
-    visible = {report.asset_id: report for report in engine.fault_reports if report.visible_ms is not None}
-    begun = {report.asset_id for report in engine.fault_reports}
-    assert visible.keys() == begun
+    reports = [report for report in _newest(engine).values() if report.detector is not None]
     world = _world(messages, engine)
-    for asset_id, report in visible.items():
-        shown_ms = findings.visible_ms(world.assets[asset_id], report.detector)
-        assert shown_ms >= findings.LONG_ENOUGH_MS, (report, shown_ms / 60_000)
+    for report in reports:
         assert START_MS <= report.onset_ms <= report.visible_ms
+        assert report.failed_ms is None or report.visible_ms <= report.failed_ms
+        shown_ms = findings.visible_ms(world.assets[report.asset_id], report.detector)
+        if report.fault != FaultKind.TROUBLE_CODE or report.onset_ms <= START_MS + 900_000:
+            assert shown_ms >= findings.LONG_ENOUGH_MS, (report, shown_ms / 60_000)
+
+
+def test_what_is_broken_leads_to_the_trouble_code_that_its_physics_means(demo):
+    engine, messages = demo
+    newest = _newest(engine)
+    codes = {asset: body["code"] for asset, body in events(messages) if body["type"] == "dtc"}
+    means = {
+        FaultKind.COOLANT_OVERHEATING: "P0217",
+        FaultKind.COOLANT_LOSS: "P0217",
+        FaultKind.THERMOSTAT_STUCK_OPEN: "P0128",
+        FaultKind.OIL_LOSS: "P0524",
+    }
+    for kind, code in means.items():
+        broken = [asset for asset, fault in newest if fault == kind]
+        assert broken
+        assert [codes.get(asset) for asset in broken] == [code] * len(broken), kind
+        assert all((asset, FaultKind.TROUBLE_CODE) in newest for asset in broken)
+
+
+def test_a_freeze_frame_shows_what_made_its_code(demo):
+    _, messages = demo
+    frozen = {body["code"]: body["freeze_frame"] for _, body in events(messages) if body["type"] == "dtc"}
+    coolant = "Vehicle.Powertrain.CombustionEngine.EngineCoolant.Temperature"
+    assert frozen["P0217"][coolant] >= 118
+    assert frozen["P0128"][coolant] < 75
+
+
+def test_insulation_fades_before_the_station_stops(demo):
+    engine, messages = demo
+    sent = series(messages)
+    faded = [report for report in _newest(engine).values() if report.fault == FaultKind.ISOLATION_LOSS]
+    later = [report for report in faded if report.onset_ms > START_MS]
+    assert later
+    for report in later:
+        ohm = sent[report.asset_id]["Station.GroundIsolationProtection.Impedance"]
+        assert any(FAILED_OHM < value < 0.5 * HEALTHY_OHM for ts, value in ohm if ts < report.visible_ms)
+        assert report.visible_ms - report.onset_ms > 60_000
+        assert ohm[-1][1] == FAILED_OHM
+
+
+def _newest(engine):
+    return {(report.asset_id, report.fault): report for report in engine.fault_reports}
 
 
 def _world(messages, engine):
     world = expect.World()
     for report in engine.fault_reports:
-        world.asset(report.asset_id).faults.setdefault(report.detector, []).append(report._asdict())
+        if report.detector is not None:
+            world.asset(report.asset_id).faults.setdefault(report.detector, []).append(report._asdict())
     for m in messages:
         if not m.again:
             expect.take(world, Sent(m.kind, m.asset_id, m.channel, m.payload, acknowledged=True))
@@ -79,7 +123,12 @@ def _world(messages, engine):
 
 def test_about_half_of_the_faults_are_there_from_the_start_and_the_others_come(demo):
     engine, _ = demo
-    onsets = {(report.asset_id, report.fault): report.onset_ms - START_MS for report in engine.fault_reports}
+    led_to = {asset for asset, fault in _newest(engine) if fault != FaultKind.TROUBLE_CODE}
+    onsets = {
+        (asset, fault): report.onset_ms - START_MS
+        for (asset, fault), report in _newest(engine).items()
+        if fault != FaultKind.TROUBLE_CODE or asset not in led_to
+    }
     from_the_start = sum(onset == 0 for onset in onsets.values())
     assert 0.25 * len(onsets) <= from_the_start <= 0.9 * len(onsets)
     assert max(onsets.values()) <= 900_000
@@ -103,7 +152,7 @@ def test_a_healthy_asset_meets_no_condition_of_any_fault(demo):
             world.asset(message.asset_id).faults.setdefault("watched", [])
             sent = Sent(message.kind, message.asset_id, message.channel, message.payload, acknowledged=True)
             expect.take(world, sent)
-    assert len(world.assets) > 180
+    assert len(world.assets) == 220 - len(broken) > 160
     for asset in world.assets.values():
         for detector in findings.CONDITIONS:
             assert findings.visible_ms(asset, detector) == 0, (asset.asset_id, detector)
@@ -162,5 +211,10 @@ def test_a_hot_connector_is_told_once_and_derates_on_both_sides(demo):
 
 def test_every_finding_that_is_due_has_a_condition_and_station_kinds_are_stations():
     assert set(DETECTOR_OF.values()) == findings.CONDITIONS.keys()
-    assert set(FaultKind) - set(DETECTOR_OF) == {FaultKind.STORED_CODE}
+    assert set(FaultKind) - set(DETECTOR_OF) == {
+        FaultKind.STORED_CODE,
+        FaultKind.THERMOSTAT_STUCK_OPEN,
+        FaultKind.OIL_LOSS,
+        FaultKind.WEAK_CELL,
+    }
     assert set(STATION_KINDS) <= set(DETECTOR_OF)

@@ -67,7 +67,7 @@ def test_a_torn_acknowledgement_is_ignored(tmp_path):
 
 def test_a_torn_line_is_ignored(tmp_path):
     with TruthWriter(tmp_path / "t", {}) as writer:
-        writer.faults([FaultReport("a", "tyre_leak", "tyre_pressure_low", 1, None)])
+        writer.faults([FaultReport("a", "tyre_leak", "tyre_pressure_low", 1, None, None)])
     path = tmp_path / "t" / FAULTS
     path.write_bytes(path.read_bytes() + b'{"asset_id": "b", "fau')
     assert [fault["asset_id"] for fault in Truth(tmp_path / "t").faults()] == ["a"]
@@ -85,8 +85,8 @@ def test_damage_in_the_middle_is_reported(tmp_path):
 
 def test_the_newest_line_about_a_fault_counts(tmp_path):
     with TruthWriter(tmp_path / "t", {}) as writer:
-        writer.faults([FaultReport("a", "tyre_leak", "tyre_pressure_low", 1, None)])
-        writer.faults([FaultReport("a", "tyre_leak", "tyre_pressure_low", 1, 7)])
+        writer.faults([FaultReport("a", "tyre_leak", "tyre_pressure_low", 1, None, None)])
+        writer.faults([FaultReport("a", "tyre_leak", "tyre_pressure_low", 1, 7, None)])
     assert [fault["visible_ms"] for fault in Truth(tmp_path / "t").faults()] == [7]
 
 
