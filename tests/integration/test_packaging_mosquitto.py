@@ -17,6 +17,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 CONFIGURATION = Path(__file__).parents[2] / "docker" / "mosquitto.conf"
+LIMITS = Path(__file__).parents[2] / "edge" / "deploy" / "mosquitto" / "limits.d"
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 MESSAGES = 3_000
 """More than the thousand that mosquitto keeps by default."""
@@ -40,6 +41,8 @@ class Broker:
         )
         assert changed == 1
         text, changed = re.subn(r"(?m)^persistence_location .*$", f"persistence_location {folder}/", text)
+        assert changed == 1
+        text, changed = re.subn(r"(?m)^include_dir .*$", f"include_dir {LIMITS}", text)
         assert changed == 1
         self.configuration = folder / "mosquitto.conf"
         self.configuration.write_text(f"{text}\nuser {getpass.getuser()}\n", encoding="utf-8")

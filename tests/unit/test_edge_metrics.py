@@ -12,7 +12,7 @@ from edge.service import Service
 from local import ports
 
 PAGE = (Path(__file__).parents[2] / "docs" / "edge-agent.md").read_text(encoding="utf-8")
-ROW = re.compile(r"^\| `([a-z_]+)` \| (counter|gauge|histogram) \| ([^|]*) \| [^|]+ \|$", re.MULTILINE)
+ROW = re.compile(r"^\| `([a-z_]+)` \| (counter|gauge|histogram) \|([^|]*)\| [^|]+ \|$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")

@@ -104,6 +104,8 @@ def test_what_a_vendor_keeps_is_on_a_volume(name, path):
 def test_the_broker_keeps_its_data_where_the_volume_is():
     conf = (ROOT / "docker" / "mosquitto.conf").read_text(encoding="utf-8")
     assert "\npersistence_location /mosquitto/data/\n" in conf
+    (limits,) = re.findall(r"^include_dir (.*)$", conf, re.MULTILINE)
+    assert SERVICES["mqtt"]["configs"][1]["target"].rpartition("/")[0] == limits
     assert SERVICES["mqtt"]["configs"][0]["target"] in SERVICES["mqtt"]["command"]
     assert SERVICES["kafka"]["environment"]["KAFKA_LOG_DIRS"] == "/var/lib/kafka/data"
 
