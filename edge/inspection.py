@@ -3,7 +3,8 @@
 import contextlib
 from typing import Any
 
-from edge.spool import checkpoint, files, recovery
+from edge.spool import files, recovery
+from edge.spool.checkpoint import Checkpoint
 from edge.spool.disk import Disk
 from edge.spool.files import GapName, SegmentName
 from edge.spool.lanes import Span
@@ -17,7 +18,7 @@ def inspect(disk: Disk) -> dict[str, Any]:
     listed = disk.list()
     names = sorted(name for name in map(SegmentName.parse, listed) if name is not None)
     epoch = recovery.epoch_of(disk, names)
-    spans = checkpoint.read(disk, epoch) if epoch is not None else None
+    spans = Checkpoint(disk, epoch).newest if epoch is not None else None
     segments = [_segment(disk, name, epoch) for name in names]
     return {
         "epoch": epoch.hex() if epoch is not None else None,

@@ -15,20 +15,33 @@ class Crash(BaseException):
     """The machine stops in the middle of an operation."""
 
 
+_SECTOR_BYTES = (1, 16, 64, 512)
+"""Disks write 512 bytes or none; smaller ones are harder to survive."""
+
+
 @dataclass
 class Inode:
     """A file's bytes as processes see them, and as they are on the platter."""
 
     data: bytes = b""
     durable: bytes = b""
+    emptied: bool = False
+    """Since the last sync: what is written now goes to other sectors."""
     deaf: bool = False
     """After a failed sync the kernel takes the pages for clean: later syncs say yes and do nothing."""
 
     def after_crash(self, chance: random.Random) -> bytes:
-        """What was synced, with any prefix of what came behind."""
-        if self.data.startswith(self.durable):
-            return self.data[: chance.randint(len(self.durable), len(self.data))]
-        return chance.choice([self.durable, self.data[: chance.randint(0, len(self.data))]])
+        """What was synced, with any sectors of what came behind, in any order, as far as the file's length was."""
+        if self.emptied and chance.random() < 0.5:
+            return self.durable
+        old = b"" if self.emptied else self.durable
+        length = chance.randint(*sorted((len(old), len(self.data))))
+        old, new = (each.ljust(length, b"\0")[:length] for each in (old, self.data))
+        if chance.random() < 0.5:
+            cut = chance.randint(0, length)
+            return new[:cut] + old[cut:]
+        sector = chance.choice(_SECTOR_BYTES)
+        return b"".join(chance.choice((old, new))[at : at + sector] for at in range(0, length, sector))
 
 
 @dataclass
@@ -63,7 +76,7 @@ class MemoryDisk:
     def create(self, name: str) -> "MemoryFile":
         self.crash_now("create", name)
         inode = self.names.setdefault(name, Inode())
-        inode.data, inode.deaf = b"", False
+        inode.data, inode.deaf, inode.emptied = b"", False, True
         return MemoryFile(self, name, inode)
 
     def open(self, name: str) -> "MemoryFile":
@@ -138,6 +151,13 @@ class MemoryFile:
         if room < len(data):
             raise OSError(errno.ENOSPC, "no space left on device")
 
+    def overwrite(self, data: bytes) -> None:
+        crashes = self.disk.step("overwrite", self.name)
+        self.inode.data = data + self.inode.data[len(data) :]
+        self.inode.deaf = False  # the page is written as a whole
+        if crashes:
+            raise Crash
+
     def sync(self) -> None:
         try:
             self.disk.crash_now("sync", self.name)
@@ -145,7 +165,7 @@ class MemoryFile:
             self.inode.deaf = True
             raise
         if not self.inode.deaf:
-            self.inode.durable = self.inode.data
+            self.inode.durable, self.inode.emptied = self.inode.data, False
 
     def read(self, offset: int, length: int) -> bytes:
         self.disk.crash_now("read", self.name)
@@ -158,7 +178,7 @@ class MemoryFile:
         self.disk.crash_now("truncate", self.name)
         self.inode.data = self.inode.data[:length]
         if not self.inode.deaf or length <= len(self.inode.durable):
-            self.inode.durable, self.inode.deaf = self.inode.data, False
+            self.inode.durable, self.inode.deaf, self.inode.emptied = self.inode.data, False, False
 
     def close(self) -> None:
         pass

@@ -1,18 +1,23 @@
-"""The file `checkpoint`: how far Kafka has confirmed each class.
+"""The files `checkpoint.0` and `checkpoint.1`: how far Kafka has confirmed each class.
 
-One line of text: CRC32C of the rest as 8 hexadecimal digits, a space, a JSON object:
+Each is one line of text, overwritten in place so that a full disk cannot refuse it: CRC32C of the rest as 8 hexadecimal
+digits, a space, a JSON object:
 
-    {"epoch": "<hex>", "spans": {"signals": [[<sequence>, <ordinal>, <sequence>, <ordinal>], …], "events": […]}}
+    {"epoch": "<hex>", "generation": 7,
+     "spans": {"signals": [[<sequence>, <ordinal>, <sequence>, <ordinal>], …], "events": […]}}
 
 The spans of a class are those of its lanes, oldest first (see `lanes`): the position of the first record that may not
-be confirmed, and the limit, which the last has not: it goes on to the end. What lies in none is confirmed. The file is
-replaced as a whole. Without a readable one, reading starts at the oldest segment: records are sent again, none is
+be confirmed, and the limit, which the last has not: it goes on to the end. What lies in none is confirmed.
+
+The files are written in turn, with a generation that rises; a start takes the newest that is whole. A segment may go
+only when neither needs it. Without a whole one, reading starts at the oldest segment: records are sent again, none is
 skipped.
 """
 
+import contextlib
 import json
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import google_crc32c
 
@@ -21,52 +26,99 @@ from edge.spool.disk import Disk
 from edge.spool.lanes import Span
 from edge.spool.records import StorageClass
 
-NAME: Final = "checkpoint"
-TEMPORARY_NAME: Final = "checkpoint.new"
-_BYTES_MAX: Final = 4096
+NAMES: Final = ("checkpoint.0", "checkpoint.1")
+_FILE_BYTES: Final = 4096
 
 Spans = Mapping[StorageClass, list[Span]]
 
 
-def write(disk: Disk, epoch: bytes, spans: Spans) -> int:
-    """Replace the checkpoint; durable on return. After an OSError the old or the new one stays. Returns its bytes."""
-    named = {storage_class.label: [_flat(span) for span in members] for storage_class, members in spans.items()}
-    text = json.dumps({"epoch": epoch.hex(), "spans": named})
-    file = disk.create(TEMPORARY_NAME)
-    try:
-        line = f"{google_crc32c.value(text.encode()):08x} {text}\n".encode()
-        file.append(line)
+class Saved(NamedTuple):
+    """What one of the files says."""
+
+    generation: int
+    spans: Spans
+
+
+class Checkpoint:
+    """`spans`: where reading started, or what was last saved. Raises OSError when the files cannot be read."""
+
+    def __init__(self, disk: Disk, epoch: bytes) -> None:
+        self._disk = disk
+        self._epoch = epoch
+        self._saved = [_read(disk, name, epoch) for name in NAMES]
+
+    @property
+    def newest(self) -> Spans | None:
+        """What the newest whole file says."""
+        whole = [saved for saved in self._saved if saved is not None]
+        return max(whole, key=lambda saved: saved.generation).spans if whole else None
+
+    def says(self, spans: Spans) -> bool:
+        """Whether every whole file says this, and there is one."""
+        whole = [saved for saved in self._saved if saved is not None]
+        return bool(whole) and all(saved.spans == spans for saved in whole)
+
+    def save(self, spans: Spans) -> int:
+        """Replace the older file; durable on return. Returns the bytes written. After an OSError the newer stays."""
+        generations = [-1 if saved is None else saved.generation for saved in self._saved]
+        older = generations.index(min(generations))
+        saved = Saved(max(generations) + 1, spans)
+        line = _line(self._epoch, saved)
+        self._saved[older] = None  # until it is written, nobody knows what it says
+        _overwrite(self._disk, NAMES[older], line)
+        self._saved[older] = saved
+        return len(line)
+
+    def needs(self, storage_class: StorageClass, first_ordinal: int, end_ordinal: int) -> bool:
+        """Whether a start could want to read records of this range."""
+        whole = [saved for saved in self._saved if saved is not None]
+        return not whole or any(
+            span.needs(first_ordinal, end_ordinal) for saved in whole for span in saved.spans[storage_class]
+        )
+
+
+def _overwrite(disk: Disk, name: str, line: bytes) -> None:
+    if name not in disk.list():
+        file = disk.create(name)
+        with contextlib.closing(file):
+            file.append(bytes(_FILE_BYTES))
+            file.sync()
+        disk.sync_directory()
+    file = disk.open(name)
+    with contextlib.closing(file):
+        file.overwrite(line)
         file.sync()
-    finally:
-        file.close()
-    disk.rename(TEMPORARY_NAME, NAME)
-    disk.sync_directory()
-    return len(line)
 
 
-def read(disk: Disk, epoch: bytes) -> dict[StorageClass, list[Span]] | None:
-    """The spans, or None when there is no readable checkpoint of this epoch."""
+def _line(epoch: bytes, saved: Saved) -> bytes:
+    named = {storage_class.label: [_flat(span) for span in members] for storage_class, members in saved.spans.items()}
+    text = json.dumps({"epoch": epoch.hex(), "generation": saved.generation, "spans": named}).encode()
+    line = f"{google_crc32c.value(text):08x} ".encode() + text + b"\n"
+    assert len(line) <= _FILE_BYTES
+    return line
+
+
+def _read(disk: Disk, name: str, epoch: bytes) -> Saved | None:
     try:
-        file = disk.open(NAME)
+        file = disk.open(name)
     except OSError:
         return None
-    try:
-        raw = file.read(0, _BYTES_MAX)
-    except OSError:
-        return None
-    finally:
-        file.close()
-    return _parse(raw, epoch)
+    with contextlib.closing(file):
+        try:
+            return _parse(file.read(0, _FILE_BYTES), epoch)
+        except OSError:
+            return None
 
 
-def _parse(raw: bytes, epoch: bytes) -> dict[StorageClass, list[Span]] | None:
-    checksum, _, text = raw.rstrip(b"\n").partition(b" ")
+def _parse(raw: bytes, epoch: bytes) -> Saved | None:
+    checksum, _, text = raw.partition(b"\n")[0].partition(b" ")
     if checksum != f"{google_crc32c.value(text):08x}".encode():
         return None
     content = json.loads(text)  # its checksum is right: we wrote it
     if content["epoch"] != epoch.hex():
         return None
-    return {StorageClass[label.upper()]: [_span(*flat) for flat in lanes] for label, lanes in content["spans"].items()}
+    spans = {StorageClass[label.upper()]: [_span(*flat) for flat in lanes] for label, lanes in content["spans"].items()}
+    return Saved(content["generation"], spans)
 
 
 def _flat(span: Span) -> list[int]:

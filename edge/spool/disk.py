@@ -1,4 +1,4 @@
-"""The disk as the spool sees it: a flat directory of files that grow at their end.
+"""The disk as the spool sees it: a flat directory of files that grow at their end, and two small ones in place.
 
 Durability follows POSIX: bytes are safe after `File.sync`, names after `Disk.sync_directory`.
 Every method raises OSError as the operating system does; a caller that cannot append goes on later.
@@ -19,6 +19,9 @@ class File(Protocol):
 
     def append(self, data: bytes) -> None:
         """Write at the end, all of `data`; after an OSError a part of it may be there."""
+
+    def overwrite(self, data: bytes) -> None:
+        """Write at the beginning, over what is there; after an OSError or a crash it may be old, new or mixed."""
 
     def sync(self) -> None:
         """Return when everything appended so far survives a power cut."""
@@ -75,6 +78,10 @@ class SystemFile:
             if written == 0:
                 raise OSError(errno.EIO, "write accepted nothing")
             rest = rest[written:]
+
+    def overwrite(self, data: bytes) -> None:
+        if os.pwrite(self._descriptor, data, 0) != len(data):
+            raise OSError(errno.EIO, "write accepted a part")
 
     def sync(self) -> None:
         os.fdatasync(self._descriptor)  # flushes the size as well, but not the times

@@ -3,7 +3,7 @@
 A spool is one directory:
 
     lock                                   locked (flock) by the one agent that may write here
-    checkpoint                             how far Kafka has confirmed each class; see `checkpoint`
+    checkpoint.0, checkpoint.1             how far Kafka has confirmed each class; see `checkpoint`
     <class>-<sequence>-<ordinal>.seg       a segment; the numbers, in 20 digits, are those of its first record
     <class>-<first>-<last>-<count>.evicted (or .corrupt): what is left of a segment whose records are lost, until a
                                            gap record that says so is durable; emptied, the name says it all
@@ -39,8 +39,8 @@ Rules:
 * A header that fails its checksum, or names another epoch or class, is no block: the search goes on at the next
   `F1 42 4C 4B`. The epoch is random and devices do not know it, so no payload can pretend to be a block.
 * Only the newest segment of a chain is written to. It is never deleted nor evicted: it holds epoch, sequence and
-  ordinal for the next start. Every other is deleted as a whole, when all its records are confirmed and the
-  checkpoint that says so is durable.
+  ordinal for the next start. Every other is deleted as a whole, when all its records are confirmed and both
+  checkpoint files say so.
 * A crash can leave at most one unfinished block at the end of each chain: a block is synced before the next is
   written. What follows the last whole block is cut off at the next start.
 """

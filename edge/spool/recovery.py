@@ -8,8 +8,9 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from edge.spool import checkpoint, files
+from edge.spool import files
 from edge.spool.chain import Chain, Position, Segment
+from edge.spool.checkpoint import Checkpoint
 from edge.spool.disk import Disk
 from edge.spool.files import GapName, SegmentName
 from edge.spool.lanes import Span
@@ -25,6 +26,7 @@ class Recovered:
     """The state to go on from. `lost` still has to be recorded; `cut_bytes` were unfinished appends."""
 
     epoch: bytes
+    checkpoint: Checkpoint
     chains: dict[StorageClass, Chain]
     spans: dict[StorageClass, list[Span]] = field(default_factory=dict)
     next_sequence: int = 0
@@ -34,16 +36,16 @@ class Recovered:
 
 def recover(disk: Disk, segment_bytes: int, new_epoch: Callable[[int], bytes]) -> Recovered:
     """Read the directory and clean up behind a crash. Raises OSError when files cannot be opened at all."""
-    with contextlib.suppress(OSError):
-        disk.delete(checkpoint.TEMPORARY_NAME)
     listed = disk.list()
     names = sorted(name for name in map(SegmentName.parse, listed) if name is not None)
     epoch = epoch_of(disk, names) or new_epoch(files.EPOCH_BYTES)
     chains = {each: Chain(disk, epoch, each, segment_bytes) for each in StorageClass}
-    state = Recovered(epoch, chains, lost=[name for name in map(GapName.parse, listed) if name is not None])
+    state = Recovered(
+        epoch, Checkpoint(disk, epoch), chains, lost=[name for name in map(GapName.parse, listed) if name is not None]
+    )
     for storage_class in StorageClass:
         _read_chain(disk, state, [name for name in names if name.storage_class is storage_class])
-    _apply_checkpoint(disk, state)
+    _apply_checkpoint(state)
     _number_on(state)
     return state
 
@@ -120,8 +122,8 @@ def _drop_unreadable(disk: Disk, state: Recovered, name: SegmentName, scanner: S
     state.lost.append(lost)
 
 
-def _apply_checkpoint(disk: Disk, state: Recovered) -> None:
-    stored = checkpoint.read(disk, state.epoch) or {}
+def _apply_checkpoint(state: Recovered) -> None:
+    stored = state.checkpoint.newest or {}
     for storage_class, chain in state.chains.items():
         starts = [Position(segment.name.first_sequence, segment.name.first_ordinal) for segment in chain.segments]
         spans = stored.get(storage_class, [Span(starts[0] if starts else Position(0, 0))])

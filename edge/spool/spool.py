@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, Self
 
 from edge.clock import Clock
-from edge.spool import checkpoint, expiry, files, records, recovery
+from edge.spool import expiry, files, records, recovery
 from edge.spool.disk import Disk
 from edge.spool.files import GapName
 from edge.spool.lanes import Lanes
@@ -76,7 +76,8 @@ class Spool:
         self._staged: list[_Part] = []
         self._owed: list[GapName] = []
         self._leftovers: list[GapName] = []
-        self._checkpointed = dict(state.spans)
+        self._checkpoint = state.checkpoint
+        self._start = dict(state.spans)
         for lost in state.lost:
             self._owe(lost)
 
@@ -154,7 +155,7 @@ class Spool:
     def _make_room(self, needed_bytes: int) -> None:
         if self.size_bytes + needed_bytes <= self._limits.bytes_max:
             return
-        self.checkpoint()
+        self._checkpoint_both()
         self.trim()
         while self.size_bytes + needed_bytes > self._limits.bytes_max:
             crowded = [each for each in StorageClass if len(self._chains[each].segments) > 1]
@@ -208,7 +209,7 @@ class Spool:
     def _delete_leftovers(self) -> None:
         if not self._leftovers:
             return
-        self.checkpoint()  # else a start after a crash would find the same loss again
+        self._checkpoint_both()  # else a start after a crash would find the same loss again
         for gap in self._leftovers:
             self._disk.delete(str(gap))
         self._leftovers.clear()
@@ -239,28 +240,33 @@ class Spool:
             lanes.rewind()
 
     def checkpoint(self) -> None:
-        """Make the spans durable, if they moved. Raises OSError; they are then still the old ones."""
+        """Make the spans durable, if they moved. Raises OSError; another try may succeed."""
         if self._owed or any(part.gaps for part in self._staged):
             return  # a position must not pass a loss whose record is not durable
         spans = {each: lanes.spans for each, lanes in self._lanes.items()}
-        if spans != self._checkpointed:
-            self.written_bytes += checkpoint.write(self._disk, bytes.fromhex(self.epoch), spans)
-            self._checkpointed = spans
+        has_moved = spans != self._start or self._checkpoint.newest is not None
+        if has_moved and not self._checkpoint.says(spans):
+            self.written_bytes += self._checkpoint.save(spans)
+
+    def _checkpoint_both(self) -> None:
+        """Let a start that finds only the older file know the same."""
+        self.checkpoint()
+        self.checkpoint()
 
     def trim(self) -> None:
-        """Delete segments of which the checkpoint needs nothing, never the newest of a class. Raises OSError."""
+        """Delete segments that no start could need, never the newest of a class. Raises OSError."""
         for storage_class, chain in self._chains.items():
-            spans = self._checkpointed[storage_class]
+            is_split = len(self._lanes[storage_class].spans) > 1
             index = 0
             while index < len(chain.segments) - 1:
-                segment, end_ordinal = chain.segments[index], chain.end_ordinal_of(index)
-                if not any(span.needs(segment.name.first_ordinal, end_ordinal) for span in spans):
-                    self._disk.delete(str(segment.name))
+                first_ordinal, end_ordinal = chain.start_of(index).ordinal, chain.end_ordinal_of(index)
+                if not self._checkpoint.needs(storage_class, first_ordinal, end_ordinal):
+                    self._disk.delete(str(chain.segments[index].name))
                     chain.forget(index)
-                elif len(spans) == 1:
-                    break  # all that follow are needed as well
+                elif is_split:
+                    index += 1  # what is live can be delivered before what is older
                 else:
-                    index += 1
+                    break
 
     def close(self) -> None:
         """Write the last checkpoint if the disk lets us, and close the files."""

@@ -238,7 +238,7 @@ def test_a_stop_flushes_what_is_young_and_writes_a_checkpoint() -> None:
     assert len(world.receiver.acknowledged) == 2
     assert world.delivered() == [0, 1]
     assert world.spool.undelivered == 0
-    assert "checkpoint" in world.disk.durable_names
+    assert "checkpoint.0" in world.disk.durable_names
 
 
 def test_a_stop_without_kafka_ends_in_time_and_keeps_everything() -> None:

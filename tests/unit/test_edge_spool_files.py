@@ -4,10 +4,11 @@ import pytest
 
 from edge.spool import checkpoint, records
 from edge.spool.chain import Position
+from edge.spool.checkpoint import Checkpoint
 from edge.spool.lanes import Span
 from edge.spool.records import Gap, Record, Refused, Run, StorageClass
 from edge.spool.scanner import Scanner
-from edge.spool.spool import Spool
+from edge.spool.spool import Limits, Spool
 from tests.edge_disk import Inode, MemoryDisk, bundle, message, number_of, open_spool, put, read_all
 from wire.malformed import Malformed, Reason
 from wire.topics import Address, Channel, Kind
@@ -156,19 +157,40 @@ def test_a_damaged_checkpoint_means_that_records_are_read_again() -> None:
     put(spool, message(0), message(1))
     read_all(spool, StorageClass.SIGNALS)
     spool.close()
-    good = disk.names[checkpoint.NAME].data
+    name, other = checkpoint.NAMES
+    assert other not in disk.names
+    good = disk.names[name].data.partition(b"\n")[0]
     assert numbers(open_spool(disk)) == []
-    for offset in range(len(good) - 1):
+    for offset in range(len(good)):
         flipped = bytearray(good)
         flipped[offset] ^= 0x01
-        disk.names[checkpoint.NAME] = Inode(bytes(flipped), bytes(flipped))
+        disk.names[name] = Inode(bytes(flipped), bytes(flipped))
         assert numbers(open_spool(disk)) == [0, 1], offset
-    for length in range(len(good) - 1):
-        disk.names[checkpoint.NAME] = Inode(good[:length], good[:length])
+    for length in range(len(good)):
+        disk.names[name] = Inode(good[:length], good[:length])
         assert numbers(open_spool(disk)) == [0, 1], length
+
+
+def test_of_two_checkpoints_the_newest_whole_one_counts_and_neither_was_trimmed_past() -> None:
+    disk = MemoryDisk()
+    spool = open_spool(disk, Limits(100_000, 200, 4096))
+    for number in range(8):
+        put(spool, message(number, size=100))
+        read_all(spool, StorageClass.SIGNALS)
+        spool.checkpoint()
+        spool.trim()
+    left: list[list[int]] = []
+    for name in checkpoint.NAMES:
+        one_is_damaged = disk.after_crash()
+        one_is_damaged.names[name].data = b"?"
+        again = open_spool(one_is_damaged)
+        left.append(numbers(again))
+        assert gaps(again) == [], "what was trimmed is not taken for lost"
+    assert sorted(left) == [[], [7]]
 
 
 def test_a_checkpoint_of_another_spool_is_ignored() -> None:
     disk = filled_disk(1)
-    checkpoint.write(disk, b"\x11" * 8, {StorageClass.SIGNALS: [Span(Position(99, 99))]})
+    spans = {each: [Span(Position(99, 99))] for each in StorageClass}
+    Checkpoint(disk, b"\x11" * 8).save(spans)
     assert numbers(open_spool(disk)) == [0, 1]
