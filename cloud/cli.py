@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cloud import dlq_cli, query_cli, topics_admin
+from cloud import dlq_cli, history_cli, query_cli, topics_admin
 from cloud.config import CloudSettings
 from runtime import exits, logs, settings, stopping
 
@@ -19,6 +19,7 @@ app.add_typer(query_cli.twins_app, name="twins")
 app.add_typer(query_cli.anomalies_app, name="anomalies")
 app.add_typer(query_cli.customers_app, name="customers")
 app.add_typer(dlq_cli.dlq_app, name="dlq")
+app.add_typer(history_cli.history_app, name="history")
 
 ConfigOption = Annotated[
     Path | None, typer.Option(help="TOML file; the environment overrides it.", envvar="FLEETFOLD_CLOUD_CONFIG")
@@ -32,6 +33,18 @@ def fold(config: ConfigOption = None, check: CheckOption = False) -> None:
     """Run the twin service until SIGTERM or Ctrl-C."""
     loaded = _load(config, check)
     from cloud import service  # numpy and the scheduler are not needed to ask questions
+    from cloud.history import service as history_service
+
+    stop = stopping.stop_event()
+    with history_service.beside(loaded):
+        service.run(loaded, stop)
+
+
+@history_cli.history_app.command("run")
+def history_run(config: ConfigOption = None, check: CheckOption = False) -> None:
+    """Keep history until SIGTERM or Ctrl-C. Only needed where `history.enabled` is false: else `fold` does it too."""
+    loaded = _load(config, check)
+    from cloud.history import service
 
     service.run(loaded, stopping.stop_event())
 

@@ -1,10 +1,12 @@
 """Settings of the twin service: one TOML file, environment `FLEETFOLD_CLOUD__SECTION__KEY`."""
 
-from typing import ClassVar
+from fnmatch import fnmatchcase
+from typing import ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from runtime.settings import HttpSettings, KafkaSettings, MongoSettings, Section, Settings
+from wire import catalogue
 
 
 class ConsumerSettings(KafkaSettings):
@@ -37,6 +39,51 @@ class FoldSettings(Section):
     census_interval_s: int = Field(2, ge=1)
 
 
+class RetentionSettings(Section):
+    """Days that history keeps a data class of the catalogue; 0: it is not kept at all."""
+
+    driving: int = Field(90, ge=0, le=3_650)
+    condition: int = Field(400, ge=0, le=3_650)
+    identity: int = Field(400, ge=0, le=3_650)
+    operation: int = Field(400, ge=0, le=3_650)
+    location: int = Field(30, ge=0, le=3_650)
+    environment: int = Field(400, ge=0, le=3_650)
+
+
+class HistorySettings(Section):
+    """What signals were over time. `include`, `exclude`: patterns of paths, `Vehicle.CurrentLocation.*`."""
+
+    enabled: bool = True
+    include: list[str] = Field(["*"], min_length=1)
+    exclude: list[str] = Field(default_factory=list)
+    retention_days: RetentionSettings = RetentionSettings()
+    flush_interval_s: int = Field(60, ge=1, le=3_600)
+    """How long records wait in memory to become one piece. After a kill they are read again."""
+    buffer_bytes_max: int = Field(128_000_000, ge=1_000_000)
+    merge_after_s: int = Field(600, ge=0)
+    """How long after its hour, and after it was written, a piece rests before it is merged."""
+    merge_interval_s: int = Field(60, ge=1)
+    http: HttpSettings = HttpSettings()
+
+    @model_validator(mode="after")
+    def _patterns(self) -> Self:
+        for pattern in (*self.include, *self.exclude):
+            if not any(fnmatchcase(signal.path, pattern) for signal in catalogue.SIGNALS):
+                raise ValueError(f"{pattern!r} matches no signal of the catalogue")
+        return self
+
+    def kept(self) -> frozenset[int]:
+        """Catalogue numbers of the signals to keep."""
+        days = self.retention_days.model_dump()
+        return frozenset(
+            signal.number
+            for signal in catalogue.SIGNALS
+            if days[signal.data_class]
+            and any(fnmatchcase(signal.path, pattern) for pattern in self.include)
+            and not any(fnmatchcase(signal.path, pattern) for pattern in self.exclude)
+        )
+
+
 class CloudSettings(Settings):
     """Everything `fleetfold-cloud` can be told."""
 
@@ -46,4 +93,5 @@ class CloudSettings(Settings):
     topics: TopicSettings = TopicSettings()
     mongo: MongoSettings = MongoSettings()
     fold: FoldSettings = FoldSettings()
+    history: HistorySettings = HistorySettings()
     http: HttpSettings = HttpSettings()

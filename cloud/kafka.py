@@ -1,7 +1,7 @@
 """Kafka, as the twin service sees it: a source of records, an outlet for anomalies and dead letters."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -18,13 +18,14 @@ from wire import kafka, topics
 
 log: Final = structlog.get_logger()
 
-_TOPICS: Final = [
+TOPICS: Final = (
     *topics.CHANNEL_OF,
     topics.CUSTOMER_PROFILES,
     topics.ASSET_ROLES,
     topics.VEHICLE_LIFECYCLE,
     topics.CUSTOMER_ACTIVITY,
-]
+)
+"""What the fold reads."""
 _DESCRIBE_TIMEOUT_S: Final = 10
 _ERROR_LOG_INTERVAL_S: Final = 30.0
 _CHUNK_RECORDS: Final = 200
@@ -34,7 +35,7 @@ _FLUSH_WAIT_S: Final = 0.2
 class Source:
     """Reads records of one consumer group; offsets move only by `done`."""
 
-    def __init__(self, settings: ConsumerSettings) -> None:
+    def __init__(self, settings: ConsumerSettings, names: Sequence[str] = TOPICS) -> None:
         self._settings = settings
         self._generations: dict[str, str] = {}
         self._due: dict[tuple[str, int], int] = {}
@@ -48,7 +49,9 @@ class Source:
         self._consumer = Consumer(
             {**kafka.CONSUMER, **settings.client(), "group.id": settings.group_id, "error_cb": self._on_error}
         )
-        self._consumer.subscribe(_TOPICS, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+        self._consumer.subscribe(
+            list(names), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
 
     @property
     def assigned(self) -> int:

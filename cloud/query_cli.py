@@ -112,12 +112,12 @@ def twins_show(
     with Session(config, mongodb_uri, database, max_time).reader("twins show") as reader:
         shown = twins.show(reader, key)
     if isinstance(shown, list):
-        _not_found("twin", key, shown)
+        not_found("twin", key, shown)
     if as_json:
         consents = (shown.profile or {}).get("consents")
         typer.echo(formats.as_json({"twin": shown.twin, "consents": consents, "events": shown.events}))
         return
-    _print(render.twin(shown.twin, shown.profile, shown.events, datetime.now(UTC)))
+    print_content(render.twin(shown.twin, shown.profile, shown.events, datetime.now(UTC)))
 
 
 @anomalies_app.command("list")
@@ -166,7 +166,7 @@ def customers_show(
     with Session(config, mongodb_uri, database, max_time).reader("customers show") as reader:
         shown = customers.show(reader, key, now)
     if isinstance(shown, list):
-        _not_found("customer", key, shown)
+        not_found("customer", key, shown)
     if shown.cut:
         typer.echo(f"note: only the latest {customers.ROLES_MAX} periods are shown", err=True)
     if as_json:
@@ -175,7 +175,7 @@ def customers_show(
         typer.echo(formats.as_json(document | {"activities": shown.activities, "cut": shown.cut}))
         return
     head = render.profile_lines(shown.customer_id, shown.profile)
-    _print(render.customer(head, shown.held, shown.before, shown.activities, now))
+    print_content(render.customer(head, shown.held, shown.before, shown.activities, now))
 
 
 def _detectors() -> tuple[str, ...]:
@@ -206,7 +206,7 @@ def _print_counted(table: RenderableType, noun: str, shown: int, matched: int | 
     if not shown:
         typer.echo(f"no {several} match")
         return
-    _print(table)
+    print_content(table)
     if matched is None:
         typer.echo(f"\n{shown} {several} shown of more; they took too long to count")
     elif matched > shown:
@@ -215,13 +215,15 @@ def _print_counted(table: RenderableType, noun: str, shown: int, matched: int | 
         typer.echo(f"\n1 {noun} matches" if matched == 1 else f"\n{matched} {several} match")
 
 
-def _print(content: RenderableType) -> None:
+def print_content(content: RenderableType) -> None:
+    """To the terminal, or as wide as it wants to be into a file."""
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = render.WIDTH  # a file has no width; rich would assume 80
     console.print(content)
 
 
-def _not_found(noun: str, key: str, near: list[str]) -> NoReturn:
+def not_found(noun: str, key: str, near: list[str]) -> NoReturn:
+    """Say that nothing has this name, and what has a similar one."""
     hint = [f"  {formats.printable(line)}" for line in dict.fromkeys(near)]
     fail([f"no {noun} is exactly {key!r:.80}" + ("; perhaps one of:" if hint else ""), *hint], exits.FAILED)

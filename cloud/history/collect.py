@@ -13,7 +13,7 @@ from wire.catalogue import Value
 from wire.frames import Reading, Sample
 from wire.malformed import Malformed
 from wire.messages import NotifyEvent
-from wire.topics import FLEET_EVENTS, FLEET_SIGNALS
+from wire.topics import ASSET_ID, FLEET_EVENTS, FLEET_SIGNALS, Kind
 
 PIECE_BYTES_MAX: Final = 1_000_000
 """Bytes of records that become one piece; the record that passes it is the last."""
@@ -26,7 +26,12 @@ _Columns = tuple[list[int], list[Any]]
 
 
 def pieces(records: Sequence[Record], kept: Collection[int], now_ms: int) -> list[Document]:
-    """The pieces of one asset's records of one partition, in log order. `kept`: the signals that are kept."""
+    """The pieces of one asset's records of one partition, in log order. `kept`: the signals that are kept.
+
+    Records that cannot be read say nothing: the fold makes dead letters of them.
+    """
+    if ASSET_ID.fullmatch(records[0].key.decode("ascii", "replace")) is None:
+        return []
     return [piece for stretch in _stretches(records) for piece in _pieces(stretch, kept, now_ms)]
 
 
@@ -79,7 +84,7 @@ def _samples(records: Iterable[Record]) -> Iterator[Sample]:
             content = item.content
             if isinstance(content, Reading):
                 yield from content.samples
-            elif isinstance(content, NotifyEvent):
+            elif isinstance(content, NotifyEvent) and delivery is not None and delivery.kind is Kind.STATION:
                 yield from _notified(content)
 
 

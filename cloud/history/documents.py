@@ -8,7 +8,7 @@
     written   when (pieces only)
     from, to  times of the first and the last sample
     samples   how many, over all signals
-    times     [column, …]: distinct lists of times, ms since the Unix epoch
+    times     [[count, first, last, column], …]: distinct lists of times, ms since the Unix epoch
     signals   {catalogue number as text: [position in times, column of values]}
 
 Columns are described in `columns`. No document is ever changed: it is written whole, and removed after another one
@@ -66,7 +66,10 @@ def piece(
         "from": DatetimeMS(min(map(min, times))),
         "to": DatetimeMS(max(map(max, times))),
         "samples": count,
-        "times": [columns.encode(np.array(several, dtype=np.int64)) for several in times],
+        "times": [
+            [len(several), min(several), max(several), columns.encode(np.array(several, dtype=np.int64))]
+            for several in times
+        ],
         "signals": signals,
     }
 
@@ -102,13 +105,14 @@ def _cut(
 
 def _bucket(asset_id: str, hour: int, name: str, known: Mapping[int, Series]) -> Document:
     times: dict[bytes, int] = {}
-    encoded: list[bytes] = []
+    encoded: list[list[Any]] = []
     signals: dict[str, list[Any]] = {}
     for number, held in known.items():
         key = held.times_ms.tobytes()
         if key not in times:
             times[key] = len(encoded)
-            encoded.append(columns.encode(held.times_ms))
+            span_ms = [int(held.times_ms[0]), int(held.times_ms[-1])]
+            encoded.append([len(held.times_ms), *span_ms, columns.encode(held.times_ms)])
         signals[str(number)] = [times[key], columns.encode(held.values)]
     digest = hashlib.blake2b(repr((encoded, sorted(signals.items()))).encode(), digest_size=8).hexdigest()
     first_ms = min(int(held.times_ms[0]) for held in known.values())
@@ -133,14 +137,14 @@ def read(document: Mapping[str, Any], only: int | None = None) -> dict[int, Seri
         number = int(name)
         if only is None or number == only:
             if position not in times:
-                times[position] = columns.decode(document["times"][position], np.int64)
+                times[position] = columns.decode(document["times"][position][3], np.int64)
             held[number] = Series(times[position], columns.decode(raw, series.dtype(number)))
     return held
 
 
 def size_bytes(document: Mapping[str, Any]) -> int:
     """Bytes of a document's columns."""
-    return sum(map(len, document["times"])) + sum(len(raw) for _, raw in document["signals"].values())
+    return sum(len(raw) for *_, raw in document["times"]) + sum(len(raw) for _, raw in document["signals"].values())
 
 
 def span(asset_id: str, from_ms: int, until_ms: int) -> tuple[str, str]:

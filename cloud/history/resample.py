@@ -1,5 +1,6 @@
 """A series in equal steps of time, for plotting. Pure."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,32 @@ class Steps(NamedTuple):
     minimum: Column | None
     maximum: Column | None
     mean: Floats | None
+
+
+def combine(parts: Sequence[Steps]) -> Steps:
+    """Steps of consecutive stretches of time as one: a step that a stretch ends in goes on in the next one."""
+    from_ms = np.concatenate([part.from_ms for part in parts])
+    samples = np.concatenate([part.samples for part in parts])
+    last = np.concatenate([part.last for part in parts])
+    if not len(from_ms):
+        return parts[0]
+    starts = np.flatnonzero(np.concatenate((np.array([True]), np.diff(from_ms) > 0)))
+    ends = np.append(starts[1:], len(from_ms)) - 1
+    total = np.add.reduceat(samples, starts)
+    if last.dtype == object:
+        return Steps(from_ms[starts], total, last[ends], None, None, None)
+    minimum = np.concatenate([part.minimum for part in parts if part.minimum is not None])
+    maximum = np.concatenate([part.maximum for part in parts if part.maximum is not None])
+    mean = np.concatenate([part.mean for part in parts if part.mean is not None])
+    share = samples / np.repeat(total, np.diff(np.append(starts, len(from_ms))))
+    return Steps(
+        from_ms[starts],
+        total,
+        last[ends],
+        np.minimum.reduceat(minimum, starts),
+        np.maximum.reduceat(maximum, starts),
+        np.add.reduceat(mean * share, starts),
+    )
 
 
 def resample(series: Series, every_ms: int) -> Steps:

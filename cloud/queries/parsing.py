@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from cloud.queries.faults import Fault, unknown
+from wire import limits
 
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h|d)")
 _SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
@@ -30,6 +31,24 @@ def duration(text: str) -> timedelta | Fault:
     if not 0 < seconds <= _DURATION_S_MAX:
         return Fault(f"{text!r:.40} is no duration such as 90s, 15m, 2h or 7d (at most 3650d)")
     return timedelta(seconds=seconds)
+
+
+def moment(text: str, now: datetime) -> datetime | Fault:
+    """`2026-03-01`, `2026-03-01T08:30`, with `Z` or an offset (without: UTC), `now`, or before now: `-24h`."""
+    given = text.strip()
+    if given == "now":
+        return now
+    if given.startswith("-"):
+        ago = duration(given[1:])
+        return Fault(f"{text!r:.40}: {ago.text}") if isinstance(ago, Fault) else now - ago
+    try:
+        at = datetime.fromisoformat(given)
+    except ValueError:
+        return Fault(f"{text!r:.40} is no time such as 2026-03-01, 2026-03-01T08:30Z, now or -24h")
+    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    if not limits.TIME_MS_MIN <= at.timestamp() * 1000 <= limits.TIME_MS_MAX:
+        return Fault(f"{text!r:.40}: the years are 2000 to 2099")
+    return at
 
 
 def year(text: str) -> dict[str, Any] | Fault:

@@ -19,6 +19,7 @@ Document = dict[str, Any]
 _ANSWER_MS_MAX: Final = 5_000
 """A person waits: a server that is away is reported after this, whatever the service's own patience."""
 
+_BATCH_DOCUMENTS: Final = 1_000
 _SIMILAR_MAX: Final = 5
 _PREFIX_CHARS_MAX: Final = 64
 _PEOPLE: Final = {"fold": 0, "link": 0}
@@ -55,6 +56,20 @@ class Reader:
             allow_disk_use=True,
         )
         return list(cursor)
+
+    def each(
+        self, collection: str, condition: Condition, keys: list[tuple[str, int]], projection: Mapping[str, int]
+    ) -> Iterator[Document]:
+        """All documents, one after the other: for answers that are smaller than what they are made of."""
+        with self.database[collection].find(
+            condition, projection, sort=keys, max_time_ms=self._max_time_ms, batch_size=_BATCH_DOCUMENTS
+        ) as found:
+            yield from found
+
+    def aggregate(self, collection: str, stages: list[dict[str, Any]]) -> list[Document]:
+        """What a pipeline makes of a collection."""
+        with self.database[collection].aggregate(stages, maxTimeMS=self._max_time_ms, allowDiskUse=True) as found:
+            return list(found)
 
     def twins(self, condition: Condition, keys: list[tuple[str, int]], limit: int) -> list[Document]:
         """Twins as people see them."""

@@ -26,7 +26,7 @@ def found(
 ) -> RenderableType:
     """Twins, one a line, with the signals that were asked about."""
     asked = list(signals)
-    table = _table("asset", "model", "plate", "owner", "health", *_short([signal.path for signal in asked]), "seen")
+    table = columns("asset", "model", "plate", "owner", "health", *_short([signal.path for signal in asked]), "seen")
     if point is not None:
         table.add_column("km", justify="right")
     for twin in twins:
@@ -43,7 +43,7 @@ def found(
         if point is not None:
             metres = formats.distance_m(point, twin)
             cells.append("" if metres is None else f"{metres / 1_000:.1f}")
-        _row(table, cells)
+        row(table, cells)
     return table
 
 
@@ -99,43 +99,43 @@ def _connection(held: Document | None, now: datetime) -> str:
 
 
 def _findings(findings: Sequence[Document], now: datetime) -> Table | None:
-    table = _table("severity", "since", "detector", "subject", "summary")
+    table = columns("severity", "since", "detector", "subject", "summary")
     for finding in findings:
         cells = [formats.words(finding["detector"]), finding["subject"], finding["summary"]]
-        _row(table, [_severity(finding), formats.age(finding["since"], now), *cells])
+        row(table, [_severity(finding), formats.age(finding["since"], now), *cells])
     return table if findings else None
 
 
 def _signals(shown: Document, now: datetime) -> Table | None:
-    table = _table("signal", "value", "age")
+    table = columns("signal", "value", "age")
     for path, held in formats.leaves(shown.get("signals", {})):
-        _row(table, [path, formats.value(held["value"], formats.unit_of(path)), formats.age(held["ts"], now)])
+        row(table, [path, formats.value(held["value"], formats.unit_of(path)), formats.age(held["ts"], now)])
     return table if table.row_count else None
 
 
 def _lifecycle(held: Document) -> Table | None:
-    table = _table("step", "day", "place", "odometer", "reference")
+    table = columns("step", "day", "place", "odometer", "reference")
     for step in held.get("steps", []):
         odometer = f"{step['odometer_m'] / 1_000:.0f} km" if "odometer_m" in step else ""
         cells = [formats.words(step["step"]), formats.day(step["ts"]), step.get("place", ""), odometer]
-        _row(table, [*cells, step.get("reference", "")])
+        row(table, [*cells, step.get("reference", "")])
     return table if table.row_count else None
 
 
 def _events(events: Sequence[Document], now: datetime) -> Table | None:
-    table = _table("event", "age", "data")
+    table = columns("event", "age", "data")
     for event in events:
         data = ", ".join(f"{name}: {formats.value(given)}" for name, given in event.get("data", {}).items())
-        _row(table, [event["type"], formats.age(event["ts"], now), data])
+        row(table, [event["type"], formats.age(event["ts"], now), data])
     return table if events else None
 
 
 def anomalies(listed: Sequence[Document], now: datetime) -> RenderableType:
     """Anomalies, one a line."""
-    table = _table("severity", "status", "opened", "asset", "detector", "subject", "summary")
+    table = columns("severity", "status", "opened", "asset", "detector", "subject", "summary")
     for anomaly in listed:
         cells = [anomaly["asset_id"], formats.words(anomaly["detector"]), anomaly["subject"], anomaly["summary"]]
-        _row(table, [_severity(anomaly), anomaly["status"], formats.age(anomaly["opened"], now), *cells])
+        row(table, [_severity(anomaly), anomaly["status"], formats.age(anomaly["opened"], now), *cells])
     return table
 
 
@@ -174,17 +174,17 @@ def customer(
 
 
 def _activities(activities: Sequence[Document]) -> Table | None:
-    table = _table("day", "activity", "via", "about", "asset", "reference", "amount")
+    table = columns("day", "activity", "via", "about", "asset", "reference", "amount")
     for activity in activities:
         amount = f"{activity['amount']:.2f} {activity.get('currency', '')}" if "amount" in activity else ""
         cells = [formats.words(activity["type"]), activity["via"], activity.get("subject", "")]
         cells += [activity.get("asset_id", ""), activity.get("reference", ""), amount]
-        _row(table, [formats.day(activity["ts"]), *cells])
+        row(table, [formats.day(activity["ts"]), *cells])
     return table if activities else None
 
 
 def _periods(periods: Sequence[tuple[Document, Document | None]]) -> Table | None:
-    table = _table("asset", "role", "from", "to", "model", "plate", "health")
+    table = columns("asset", "role", "from", "to", "model", "plate", "health")
     for role, known in periods:
         attributes: Mapping[str, Any] = known.get("attributes", {}) if known else {}
         cells: list[str | Text] = [
@@ -194,7 +194,7 @@ def _periods(periods: Sequence[tuple[Document, Document | None]]) -> Table | Non
             formats.day(role.get("to")),
         ]
         cells += [_model(attributes), attributes.get("plate", ""), health(known) if known else "no twin yet"]
-        _row(table, cells)
+        row(table, cells)
     return table if periods else None
 
 
@@ -220,14 +220,16 @@ def _short(paths: Sequence[str]) -> list[str]:
     return list(paths)
 
 
-def _table(*columns: str) -> Table:
+def columns(*names: str) -> Table:
+    """An empty table with these columns."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for name in names:
+        table.add_column(name, overflow="fold")
     return table
 
 
-def _row(table: Table, cells: Iterable[object]) -> None:
+def row(table: Table, cells: Iterable[object]) -> None:
+    """Add a row; text from outside cannot steer the terminal."""
     table.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in cells))
 
 
@@ -237,7 +239,7 @@ def _pairs(lines: Mapping[str, object]) -> Table:
     table.add_column(overflow="fold")
     for name, given in lines.items():
         if given not in ("", None):
-            _row(table, [name, given])
+            row(table, [name, given])
     return table
 
 

@@ -80,6 +80,14 @@ def show(reader: Reader, key: str) -> Shown | list[str]:
     return Shown(twin, profiles[0] if profiles else None, events)
 
 
+def asset_id_of(reader: Reader, key: str) -> str | list[str]:
+    """The id of the asset that an id, VIN or plate names; else what could have been meant."""
+    matches = _by_key(reader, key)
+    if len(matches) != 1:
+        return [_named(twin) for twin in matches] or _similar(reader, key)
+    return str(matches[0]["_id"])
+
+
 def _by_key(reader: Reader, key: str) -> list[Document]:
     for condition in ({"_id": key}, {"attributes.vin": conditions.normal_vin(key)}):
         found = reader.twins(condition, [], 1)

@@ -1,0 +1,124 @@
+"""Puts the keeper of history together and runs it: as a process of its own, or as one that the fold starts."""
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import connection
+from typing import Final
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+from pymongo.errors import PyMongoError
+
+from cloud import store as stores
+from cloud.config import CloudSettings
+from cloud.history import collect, schema
+from cloud.history.keeper import Keeper
+from cloud.history.merge import Merger
+from cloud.history.metrics import Metrics
+from cloud.kafka import Source
+from cloud.store import StoppedError, Store
+from runtime import logs, stopping
+from runtime.health import Health, HealthServer
+
+log: Final = structlog.get_logger()
+
+_NICENESS: Final = 5
+"""Twins go before history when there is too little processor time for both."""
+_STOP_S: Final = 30.0
+
+
+def run(settings: CloudSettings, stop: threading.Event) -> None:
+    """Keep history until `stop` is set, then write what is left."""
+    os.nice(_NICENESS)
+    metrics = Metrics()
+
+    def waiting() -> None:
+        metrics.waits.inc()
+        if stop.is_set():
+            raise StoppedError
+
+    own_group = settings.kafka.model_copy(update={"group_id": group_of(settings)})
+    source = Source(own_group, collect.TOPICS)
+    client = stores.connect(settings.mongo)
+    store = Store(client, settings.mongo, waiting)
+    scheduler = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
+    try:
+        store.patiently(lambda: schema.ensure(store.database, settings.history))
+        keeper = Keeper(source, store, settings.history, metrics)
+        merger = Merger(store, settings.history, metrics, _now_ms)
+        scheduler.add_job(
+            lambda: _merge(merger, stop), "interval", seconds=settings.history.merge_interval_s, id="merge"
+        )
+        scheduler.start()
+        with HealthServer(settings.history.http, metrics.registry, lambda: _health(source)) as server:
+            log.info("history ready", health_port=server.port)
+            keeper.run(stop.is_set)
+    except StoppedError:
+        log.info("stopped while waiting; what was not written will be read again")
+    finally:
+        if scheduler.running:
+            scheduler.shutdown(wait=True)
+        source.close()
+        client.close()
+    log.info("history stopped")
+
+
+def group_of(settings: CloudSettings) -> str:
+    """The consumer group of history."""
+    return f"{settings.kafka.group_id}-history"
+
+
+@contextmanager
+def beside(settings: CloudSettings) -> Iterator[None]:
+    """A keeper as another process, if the configuration wants history. It ends with this one, however that ends."""
+    if not settings.history.enabled:
+        yield
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would share the threads' locks
+    process = context.Process(target=_child, args=(settings,), name="history", daemon=True)
+    process.start()
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.join(_STOP_S)
+        if process.is_alive():
+            log.warning("history does not stop, killed; it will read again what it had not written")
+            process.kill()
+            process.join()
+
+
+def _child(settings: CloudSettings) -> None:
+    logs.configure(settings.log)
+    stop = stopping.stop_event()
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_with, args=(parent.sentinel, stop), name="parent", daemon=True).start()
+    run(settings, stop)
+
+
+def _end_with(sentinel: int, stop: threading.Event) -> None:
+    connection.wait([sentinel])
+    stop.set()
+
+
+def _merge(merger: Merger, stop: threading.Event) -> None:
+    try:
+        merger.run(stop.is_set)
+    except PyMongoError as error:  # the next run tries again
+        log.warning("history not merged", error=str(error)[:200])
+    except StoppedError:
+        log.info("merging stopped")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _health(source: Source) -> Health:
+    """Healthy: it holds partitions."""
+    return Health(source.assigned > 0, {"partitions": source.assigned, "kafka_errors": source.errors})
