@@ -71,6 +71,7 @@ class _Demo:
             self._say_how_it_went(seen, drained)
             return self._answer(running, load)
         finally:
+            running.programs.stop()  # the last they write would make the database anew
             apart.drop_database(running.endpoints, running.own)
 
     def _start(self) -> system.System:

@@ -9,6 +9,7 @@ from local import services, waiting
 from local.processes import Child, Processes
 
 COMMAND_LIMIT_S: Final = 60.0
+_STOP_GRACE_S: Final = 5.0
 
 
 class FailedError(Exception):
@@ -42,6 +43,11 @@ class Programs:
         for child in self._up:
             if child.exit_code is not None:
                 raise FailedError(f"{child.name} ended with exit code {child.exit_code}:\n{child.last_lines()}")
+
+    def stop(self) -> None:
+        """End the services, the last first: what they had in memory is written when this returns."""
+        while self._up:
+            self._up.pop().stop(_STOP_GRACE_S)
 
     def run(self, program: services.Program, limit_s: float = COMMAND_LIMIT_S) -> tuple[int, str]:
         """Run to the end: exit code and output. Raises FailedError when it takes longer, InterruptedByUserError."""

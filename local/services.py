@@ -77,6 +77,7 @@ def environment(
         "FLEETFOLD_EDGE__HTTP__PORT": str(edge_port),
         "FLEETFOLD_CLOUD__HTTP__PORT": str(cloud_port),
         "FLEETFOLD_CLOUD__FOLD__CENSUS_INTERVAL_S": "1",
+        "FLEETFOLD_CLOUD__HISTORY__FLUSH_INTERVAL_S": "5",
         **own,
     }
 
