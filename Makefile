@@ -7,6 +7,9 @@ STATIONS ?= 20
 SEED ?= 1
 SPEEDUP ?= 60
 KAFKA ?= tansu
+# chaos: how many rounds, and which seed (none: another one each time; it is printed)
+ROUNDS ?= 200
+CHAOS_SEED ?=
 PYTEST ?=
 # most tests wait for servers, each process has its own
 JOBS ?= 2
@@ -21,10 +24,10 @@ PYTHON = $(shell for python in python3.11 python3 python3.12 python3.13 python3.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-kafka lint format clean
+.PHONY: help setup demo test test-kafka test-fold-chaos lint format clean
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(VENV)/.dev ## the virtual environment with all that development needs
 
@@ -37,6 +40,9 @@ test: $(VENV)/.dev ## unit, property and integration tests, on real brokers
 
 test-kafka: $(VENV)/.dev ## the integration tests on Apache Kafka (needs java and mvn)
 	FLEETFOLD_TEST_KAFKA=apache $(BIN)/pytest $(PARALLEL) tests/integration $(PYTEST)
+
+test-fold-chaos: $(VENV)/.dev ## the twin service under kill -9 of all it stands on (ROUNDS=, CHAOS_SEED=; needs java and mvn)
+	FLEETFOLD_CHAOS_ROUNDS=$(ROUNDS) FLEETFOLD_CHAOS_SEED=$(CHAOS_SEED) $(BIN)/pytest -q tests/chaos/test_cloud_fold_chaos.py $(PYTEST)
 
 lint: $(VENV)/.dev ## ruff and mypy
 	$(BIN)/ruff check $(CODE)

@@ -33,6 +33,8 @@ class FoldSettings(Section):
     detect: bool = True
     """Run the detectors. Without them the service only mirrors."""
     cached_twins_max: int = Field(100_000, ge=1)
+    twin_bytes_max: int = Field(1_000_000, ge=16_384, le=7_000_000)
+    """Largest half of a twin's document: the fold's and the linker's are checked apart. MongoDB's limit is 16 MB."""
     silent_after_s: int = Field(900, ge=1)
     silence_check_interval_s: int = Field(15, ge=1)
     relink_interval_s: int = Field(30, ge=1)

@@ -7,14 +7,14 @@ samples and gaps; any split into calls gives the same twin.
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cloud.inbox import Content, Delivery, Item
+from cloud.inbox import Delivery, Item
 from cloud.twin import Twin
 from cloud.window import Seen, Window
 from wire import catalogue
 from wire.catalogue import Value
 from wire.frames import Reading, Sample
 from wire.malformed import Malformed
-from wire.messages import ConnectionState, NotifyEvent, plain
+from wire.messages import AnyEvent, ConnectionState, NotifyEvent, plain
 from wire.topics import Kind
 
 WINDOWS_MAX: Final = 24
@@ -66,7 +66,7 @@ def _fold_item(twin: Twin, delivery: Delivery, item: Item, outcome: Outcome) -> 
         _connect(twin, content, item.received_ms)
         return
     if delivery.replay == "values":
-        _amend(twin, content, outcome)
+        _amend(twin, delivery, item, outcome)
         return
     seen = _judge(twin, delivery, item)
     if seen is Seen.DUPLICATE:
@@ -86,16 +86,23 @@ def _fold_item(twin: Twin, delivery: Delivery, item: Item, outcome: Outcome) -> 
             _fold_sample(twin, sample, counted, outcome)
     else:
         twin.counters["events"] += counted
-        outcome.events.append(_event_document(delivery, item))
-        if isinstance(content, NotifyEvent):
-            _fold_notification(twin, content, outcome)
+        _fold_event(twin, delivery, item, content, outcome)
 
 
-def _amend(twin: Twin, content: Content, outcome: Outcome) -> None:
-    """A frame that was folded but for what was rejected then: only its values are news."""
+def _fold_event(twin: Twin, delivery: Delivery, item: Item, content: AnyEvent, outcome: Outcome) -> None:
+    outcome.events.append(_event_document(delivery, item))
+    if isinstance(content, NotifyEvent):
+        _fold_notification(twin, content, outcome)
+
+
+def _amend(twin: Twin, delivery: Delivery, item: Item, outcome: Outcome) -> None:
+    """A message that was counted, but not all that it says could be kept then: only that is news."""
+    content = item.content
     if isinstance(content, Reading):
         for sample in content.samples:
             _fold_sample(twin, sample, False, outcome)
+    elif not isinstance(content, (Malformed, ConnectionState)):
+        _fold_event(twin, delivery, item, content, outcome)
 
 
 def _judge(twin: Twin, delivery: Delivery, item: Item) -> Seen:

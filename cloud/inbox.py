@@ -71,13 +71,11 @@ def open_record(record: Record) -> Opened:
         return Opened(None, [DeadLetter.of(record.value or b"", batch, record.place, record.timestamp_ms, key)])
     dead_letters: list[DeadLetter] = []
     items: list[Item] = []
-    for index, payload in enumerate(batch.payloads):
+    for index in range(len(batch.payloads)):
         item, faults = _item(batch, index)
         items.append(item)
         if faults is not None:
-            origin = f"{record.place}/{index}"
-            letter = DeadLetter.of(payload, faults, origin, item.received_ms, batch.asset_id)
-            dead_letters.append(letter._replace(source=_source(batch, index)))
+            dead_letters.append(_letter(record, batch, index, faults))
     position = Position(record.generation, record.partition, record.offset)
     delivery = Delivery(
         batch.asset_id, batch.kind, record.topic, batch.channel, position, batch.gateway, items, record, batch.replay
@@ -93,9 +91,19 @@ def _consistent(batch: Batch, record: Record) -> Batch | Malformed:
     return batch
 
 
-def _source(batch: Batch, index: int) -> str:
+def letter_of(record: Record, index: int, why: Malformed) -> DeadLetter:
+    """The dead letter of one message of a record that could be opened."""
+    batch = batches.decode(record.value or b"")
+    assert isinstance(batch, Batch), record.place
+    return _letter(record, batch, index, why)
+
+
+def _letter(record: Record, batch: Batch, index: int, why: Malformed) -> DeadLetter:
+    origin = f"{record.place}/{index}"
+    letter = DeadLetter.of(batch.payloads[index], why, origin, batch.received_ms[index], batch.asset_id)
     topic = topics.mqtt_topic(batch.kind, batch.asset_id, batch.channel)
-    return records.source(topic, batch.gateway, batch.epoch, batch.first_sequence + batch.sequence_offsets[index])
+    sequence = batch.first_sequence + batch.sequence_offsets[index]
+    return letter._replace(source=records.source(topic, batch.gateway, batch.epoch, sequence))
 
 
 def _item(batch: Batch, index: int) -> tuple[Item, Malformed | None]:

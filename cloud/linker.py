@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
+import bson
 import structlog
 from bson.datetime_ms import DatetimeMS
 from pymongo import DeleteMany, DeleteOne, UpdateOne
@@ -76,19 +77,34 @@ class Linker:
         pending = list(asset_ids)
         while pending:
             twins = self._linked_halves(pending)  # before the facts: see the module's first lines
-            refused += _leave_alone(twins, steps)
+            refused += _leave_alone(twins, steps) + self._oversized(twins, steps)
             owners = self._owners(list(twins))
             writes = {asset_id: self._write(twin, owners, steps) for asset_id, twin in twins.items()}
             written = self._store.bulk("twins", list(writes.values()))
             order = list(writes)
-            for index, reason in written.refused.items():
-                refused += _refuse(order[index], steps, reason, index in written.duplicate_keys)
+            for index, why in written.refused.items():
+                refused += _refuse(order[index], steps, why.detail, index in written.duplicate_keys)
             failed = {order[index] for index in written.refused}
             # A refused asset goes round once more without the steps that the database would not take.
             pending = [asset_id for asset_id in failed if steps.pop(asset_id, None)]
             if written.matched + len(failed) < len(order):
                 pending += [asset_id for asset_id in order if asset_id not in failed]
         return refused
+
+    def _oversized(self, twins: dict[str, Document], steps: dict[str, list[Step]]) -> list[DeadLetter]:
+        """Take out the steps that would make a life larger than is wanted, long before MongoDB's 16 MB."""
+        letters: list[DeadLetter] = []
+        for asset_id in twins.keys() & steps.keys():
+            added = [fact_reader.step_document(step.step) for step in steps[asset_id]]
+            lifecycle = link.lifecycle_of(twins[asset_id].get("lifecycle"), added) or {}
+            size = len(bson.encode(lifecycle))
+            if size > self._store.twin_bytes_max:
+                limit = self._store.twin_bytes_max
+                detail = f"the twin's lifecycle would have {size} bytes, fold.twin_bytes_max is {limit}"
+                log.error("twin not linked", asset_id=asset_id, reason=detail)
+                why = Malformed(Reason.TOO_LARGE, detail)
+                letters += [fact_reader.dead_letter(step.record, why) for step in steps.pop(asset_id)]
+        return letters
 
     def _linked_halves(self, asset_ids: Sequence[str]) -> dict[str, Document]:
         twins = self._store.database["twins"]

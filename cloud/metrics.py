@@ -53,8 +53,12 @@ class Metrics:
         self.dead_letters = counter("dead_letters", "Messages or records sent to a dead-letter topic", "reason")
         self.transitions = counter("anomaly_changes", "Findings raised, risen or closed", "detector", "status")
         self.facts = counter("facts", "Profiles, roles and lifecycle steps applied", "type")
+        self.refused_writes = counter(
+            "refused_writes", "Writes beside the twins that the database refused", "collection"
+        )
         self.waits = counter("waits", "Times the database or a broker had to be waited for")
         self.lag_records = gauge("lag_records", "Records in the log after the last one read")
+        self.largest_twin_bytes = gauge("largest_twin_bytes", "Largest half of a twin written, see fold.twin_bytes_max")
         self.twins = gauge("twins", "Documents in the twins collection")
         self.open_anomalies = gauge("open_anomalies", "Anomalies not resolved")
         self.owners_linked = gauge("owners_linked", "Twins that show an owner")

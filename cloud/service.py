@@ -33,7 +33,7 @@ def run(settings: CloudSettings, stop: threading.Event) -> None:
             raise StoppedError
 
     client = stores.connect(settings.mongo)
-    store = Store(client, settings.mongo, waiting)
+    store = Store(client, settings.mongo, waiting, settings.fold.twin_bytes_max)
     try:
         store.patiently(lambda: ensure(store.database))
         outlet = Outlet(settings.kafka, waiting)

@@ -9,14 +9,23 @@ import structlog
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
 from pymongo import DeleteMany, DeleteOne, MongoClient, UpdateOne
-from pymongo.errors import BulkWriteError, ConnectionFailure, ExecutionTimeout, WriteConcernError
+from pymongo.errors import (
+    AutoReconnect,
+    BulkWriteError,
+    ConnectionFailure,
+    ExecutionTimeout,
+    OperationFailure,
+    WriteConcernError,
+)
+from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from cloud import twin as twins
 from cloud.leaves import Leaves
 from cloud.twin import Twin
 from runtime.settings import MongoSettings
+from wire.malformed import Malformed, Reason
 from wire.topics import Kind
 
 log: Final = structlog.get_logger()
@@ -25,6 +34,15 @@ Document = dict[str, Any]
 T = TypeVar("T")
 
 _AWAY: Final = (ConnectionFailure, ExecutionTimeout, WriteConcernError)
+_FOR_NOW: Final = frozenset(
+    {
+        *(6, 7, 89, 202, 9001),  # no way to another member, or it took too long
+        *(24, 50, 112, 262),  # LockTimeout, MaxTimeMSExpired, WriteConflict, ExceededTimeLimit
+        *(91, 189, 10107, 11600, 11602, 13435, 13436),  # shutting down, or no longer primary
+        *(134, 14031),  # ReadConcernMajorityNotAvailableYet, OutOfDiskSpace
+    }
+)
+"""The server's codes (MongoDB, `error_codes.yml`) for what passes: nothing is wrong with what was to be written."""
 _DUPLICATE_KEY: Final = 11000
 _FOLD_HALF: Final = {"attributes": 0, "owner": 0, "lifecycle": 0}
 
@@ -37,8 +55,8 @@ class StoppedError(Exception):
 class Written:
     """What became of a bulk of writes: nothing to say of those that succeeded."""
 
-    refused: dict[int, str] = field(default_factory=dict)
-    """Index in the bulk → the server's reason."""
+    refused: dict[int, Malformed] = field(default_factory=dict)
+    """Index in the bulk → why: the server's own words, or a limit of ours."""
     duplicate_keys: set[int] = field(default_factory=set)
     matched: int = 0
 
@@ -59,13 +77,22 @@ class Store:
     """One database. While it is away every call waits, and calls `while_waiting` between tries."""
 
     def __init__(
-        self, client: MongoClient[Document], settings: MongoSettings, while_waiting: Callable[[], None]
-    ) -> None:  # fmt: skip
+        self,
+        client: MongoClient[Document],
+        settings: MongoSettings,
+        while_waiting: Callable[[], None],
+        twin_bytes_max: int = 1_000_000,
+    ) -> None:
         options: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
         concern = WriteConcern("majority", wtimeout=settings.timeout_ms)
-        self.database = client.get_database(settings.database, codec_options=options, write_concern=concern)
+        # What only one member has may be rolled back: an offset must not be committed because of it.
+        self.database = client.get_database(
+            settings.database, codec_options=options, write_concern=concern, read_concern=ReadConcern("majority")
+        )
         self._while_waiting = while_waiting
         self._leaves = Leaves()
+        self.twin_bytes_max = twin_bytes_max
+        self.largest_twin_bytes = 0
         self.waits = 0
 
     def load(self, asset_ids: Sequence[str]) -> list[Document]:
@@ -87,12 +114,23 @@ class Store:
     def write_twins(self, changed: Sequence[Twin]) -> Written:
         """Bring each twin's document from `revision` to the next. `matched` short of the number of twins means
         that somebody else wrote: load those twins again and fold again."""
-        return self.bulk("twins", [self.twin_write(twin) for twin in changed])
+        encoded = [self._signals(twin) for twin in changed]
+        oversized = self._oversized(changed, encoded)
+        fitting = [index for index in range(len(changed)) if index not in oversized]
+        written = self.bulk("twins", [_twin_write(changed[index], encoded[index]) for index in fitting])
+        written.refused = oversized | {fitting[index]: why for index, why in written.refused.items()}
+        return written
 
-    def twin_write(self, twin: Twin) -> UpdateOne:
-        """The compare-and-set that brings a twin's document to its state in memory."""
-        fields = twins.fold_fields(twin, twin.revision + 1, self._signals(twin))
-        return UpdateOne({"_id": twin.asset_id, "revision": twin.revision}, {"$set": fields})
+    def _oversized(self, changed: Sequence[Twin], encoded: Sequence[RawBSONDocument | None]) -> dict[int, Malformed]:
+        """Those whose half of the document would be larger than is wanted, long before MongoDB's 16 MB."""
+        limit = self.twin_bytes_max
+        sizes = [twins.size_bytes(twin, signals) for twin, signals in zip(changed, encoded, strict=True)]
+        self.largest_twin_bytes = max(self.largest_twin_bytes, *sizes) if sizes else self.largest_twin_bytes
+        return {
+            index: Malformed(Reason.TOO_LARGE, f"the twin would have {size} bytes, fold.twin_bytes_max is {limit}")
+            for index, size in enumerate(sizes)
+            if size > limit
+        }
 
     def _signals(self, twin: Twin) -> RawBSONDocument | None:
         try:
@@ -109,7 +147,7 @@ class Store:
     def patiently(self, operation: Callable[[], T]) -> T:
         """Run `operation`, again and again while the database cannot be reached."""
         retrying = Retrying(
-            retry=retry_if_exception_type(_AWAY),
+            retry=retry_if_exception(_passes),
             wait=wait_random_exponential(multiplier=0.2, max=5),
             before_sleep=self._on_wait,
         )
@@ -128,8 +166,25 @@ class Store:
             details: Mapping[str, Any] = error.details or {}
             if details.get("writeConcernErrors"):
                 raise WriteConcernError("not acknowledged by a majority") from error
+            if any(refusal["code"] in _FOR_NOW for refusal in details.get("writeErrors", ())):
+                raise AutoReconnect(str(details["writeErrors"][0].get("errmsg"))) from error
             return _sorted_out(details)
         return Written(matched=result.matched_count)
+
+
+def _twin_write(twin: Twin, signals: RawBSONDocument | None) -> UpdateOne:
+    """The compare-and-set that brings a twin's document to its state in memory."""
+    fields = twins.fold_fields(twin, twin.revision + 1, signals)
+    return UpdateOne({"_id": twin.asset_id, "revision": twin.revision}, {"$set": fields})
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether it is the server's state that is wrong, for now, and not what it was asked."""
+    if isinstance(error, _AWAY):
+        return True
+    return isinstance(error, OperationFailure) and (
+        error.code in _FOR_NOW or error.has_error_label("RetryableWriteError")
+    )
 
 
 def _sorted_out(details: Mapping[str, Any]) -> Written:
@@ -138,7 +193,8 @@ def _sorted_out(details: Mapping[str, Any]) -> Written:
     for error in errors:
         if error["code"] == _DUPLICATE_KEY:
             written.duplicate_keys.add(error["index"])
-        written.refused[error["index"]] = str(error.get("errmsg", "refused"))[:500]
+        why = str(error.get("errmsg", "refused"))[:500]
+        written.refused[error["index"]] = Malformed(Reason.REFUSED_BY_DATABASE, why)
     return written
 
 

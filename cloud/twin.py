@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeVar
 
+import bson
 from bson.datetime_ms import DatetimeMS
+from bson.raw_bson import RawBSONDocument
 
 from cloud import leaves, upgrades
 from cloud.leaves import RANK
@@ -155,6 +157,16 @@ def _tree(twin: Twin) -> dict[str, Any]:
     return leaves.tree_of(
         {number: {"value": value, "ts": DatetimeMS(ts_ms)} for number, (value, ts_ms) in twin.signals.items()}
     )
+
+
+def size_bytes(twin: Twin, signals: RawBSONDocument | None) -> int:
+    """About how large the fold's half of the document is: the signals as they are, the rest by what it may hold at
+    most per entry, since encoding it to know would cost as much as writing it."""
+    held = len(signals.raw) if signals is not None else len(bson.encode(_tree(twin)))
+    intervals = sum([len(window.missing) for window in twin.windows.values()])
+    numbers = sum([len(state) for state in twin.detectors.values()])
+    entries = 150 * len(twin.windows) + 30 * intervals + 16 * numbers + 120 * len(twin.positions)
+    return held + 2_000 + entries + 1_500 * len(twin.findings) + 300 * len(twin.closed)
 
 
 def from_document(document: Mapping[str, Any]) -> Twin:

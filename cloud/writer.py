@@ -5,14 +5,16 @@ import time
 from typing import Final
 
 import structlog
+from pymongo import UpdateOne
 
-from cloud import effects, facts
+from cloud import effects, facts, inbox
 from cloud.kafka import Outlet
 from cloud.linker import Linker
 from cloud.metrics import Metrics
 from cloud.store import Store
 from cloud.turn import Delivered, Letters, Turn
-from wire.malformed import Malformed, Reason
+from wire.malformed import Malformed
+from wire.topics import Channel
 
 log: Final = structlog.get_logger()
 
@@ -45,7 +47,11 @@ class Writer:
         for collection, writes in (("events", turn.events), ("anomalies", turn.anomalies)):
             written = self._store.bulk(collection, writes)
             for index in set(written.refused) - written.duplicate_keys:
-                log.error("refused by the database", collection=collection, reason=written.refused[index])
+                why = written.refused[index]
+                log.error("refused by the database", collection=collection, reason=why.detail)
+                self._metrics.refused_writes.labels(collection).inc()
+                if collection == "events":
+                    turn.letters += _event_letter(turn, writes[index], why)
         for outgoing in turn.outgoing:
             self._outlet.send(outgoing)
         if turn.outgoing and not turn.letters:
@@ -56,10 +62,8 @@ class Writer:
         """The twins; `lost` are those to fold again, `refused` those that the database will not have."""
         changed = [job.twin for job in turn.jobs]
         written = self._store.write_twins(changed)
-        refused = {
-            changed[index].asset_id: Malformed(Reason.REFUSED_BY_DATABASE, reason)
-            for index, reason in written.refused.items()
-        }
+        refused = {changed[index].asset_id: why for index, why in written.refused.items()}
+        self._metrics.largest_twin_bytes.set(self._store.largest_twin_bytes)
         lost: set[str] = set()
         short = len(changed) - written.matched - len(refused)
         if short:
@@ -80,3 +84,14 @@ class Writer:
         read = {"profile": known.profiles, "role": known.roles, "step": known.steps, "activity": known.activities}
         for name, several in read.items():
             self._metrics.facts.labels(name).inc(len(several))
+
+
+def _event_letter(turn: Turn, write: UpdateOne, why: Malformed) -> Letters:
+    """The dead letter of an event that the collection would not have; its twin has counted it."""
+    identity = write._filter["_id"]  # noqa: SLF001 - pymongo shows what a write is about nowhere else
+    asset_id = identity.split(":", 1)[0]
+    for delivery in turn.deliveries.get(asset_id, ()):
+        for index, item in enumerate(delivery.items):
+            if delivery.channel is Channel.EVENTS and f"{asset_id}:{item.session}:{item.seq}" == identity:
+                return [(inbox.letter_of(delivery.record, index, why), delivery.topic)]
+    return []

@@ -140,8 +140,8 @@ class Batch(Struct, frozen=True, omit_defaults=True):
     `sequence_offsets` (spool sequence − `first_sequence`), `received_ms` and `payloads` have equal length.
     `epoch` names the agent's spool, or a stream of it: (gateway, epoch, spool sequence) never names two different
     payloads, and within an epoch the sequences of an asset and channel rise.
-    `replay`: it comes from the dead letters. `messages` were never counted; of `values` all was counted but values
-    that were rejected then.
+    `replay`: it comes from the dead letters. `messages` were never counted; `values` were
+    counted, but not all that they say could be kept then.
     """
 
     v: Version

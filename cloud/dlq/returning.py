@@ -17,6 +17,8 @@ from wire.records import DeadLetter, Headers
 from wire.topics import Address
 
 _SOURCE: Final = "/fleetfold/dlq"
+_COUNTED: Final = frozenset({Reason.REJECTED_SAMPLES, Reason.REFUSED_BY_DATABASE})
+"""Of one message: its twin has counted it, but not everything that it says could be kept."""
 
 
 class Return(NamedTuple):
@@ -75,7 +77,7 @@ def _batch_of_one(address: Address, gateway: str, epoch: str, sequence: int, let
         sequence_offsets=[0],
         received_ms=[letter.time_ms],
         payloads=[letter.value],
-        replay="values" if letter.reason is Reason.REJECTED_SAMPLES else "messages",
+        replay="values" if letter.reason in _COUNTED else "messages",
     )
 
 

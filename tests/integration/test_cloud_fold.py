@@ -9,13 +9,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import bson
 import msgpack
 import pytest
 from bson import json_util
 from confluent_kafka import Producer
 from pymongo import MongoClient
 
-from cloud import kafka, topics_admin
+from cloud import facts as fact_reader
+from cloud import kafka, topics_admin, twin
 from cloud.cache import Cache
 from cloud.config import ConsumerSettings, FoldSettings, TopicSettings
 from cloud.deadletters import Graveyard
@@ -477,3 +479,76 @@ def test_nothing_is_lost_while_the_database_is_away(world: World) -> None:
     dead.close()
     assert len(waits) == 3
     assert world.twin()["counters"]["frames"] == 2
+
+
+def test_an_event_that_the_database_refuses_becomes_a_dead_letter_and_its_twin_is_written(world: World) -> None:
+    """With the server's reason, and under the name of the message, so that a replay brings it again."""
+    trips = []
+    for seq in range(3):
+        trip = {
+            "v": 1,
+            "type": "trip",
+            "ts": NOW_MS,
+            "session": "s",
+            "seq": seq,
+            "trip_id": f"t{seq}",
+            "distance_m": 1.0,
+        }
+        trips.append(bytes(msgpack.packb(trip | {"started_ms": NOW_MS, "ended_ms": NOW_MS + 1})))
+    validator = world.store.database["events"].options()["validator"]
+    world.store.database.command("collMod", "events", validator={"seq": {"$ne": 1}})
+    try:
+        world.fold([record("a", trips, 4, channel="events", first_sequence=70)])
+    finally:
+        world.store.database.command("collMod", "events", validator=validator)
+    assert [event["seq"] for event in world.all("events")] == [0, 2]
+    assert world.twin()["counters"]["events"] == 3
+    (letter,) = [one for one in world.drawer.records if one.topic.endswith(".dlq")]
+    headers = dict(letter.headers)
+    assert (letter.value, headers["dlq_reason"]) == (trips[1], b"refused_by_database")
+    assert headers["dlq_source"] == b"mqtt:dt/fleet/vehicle/a/events#gw/e1/71"
+    world.fold([record("a", [trips[1]], 5, channel="events", first_sequence=71, replay="values")])
+    assert [event["seq"] for event in world.all("events")] == [0, 1, 2]
+    assert world.twin()["counters"]["events"] == 3
+
+
+def test_a_twin_that_grows_is_stopped_long_before_the_databases_limit(world: World) -> None:
+    """Its records go to the dead letters with size and limit; it stays as it was, and the others are written."""
+    codes = "Vehicle.Diagnostics.DTCList"
+    world.fold([record("a", hot(1)), record("b", hot(1))])
+    small = Store(world.client, world.settings, lambda: None, twin_bytes_max=20_000)
+    long = frame(NOW_MS + 1, {codes: ["P0" * 500] * 40}, "s", 1)
+    worker = world.worker([record("a", [long], 1), record("b", hot(1, 1), 1)], at=small)
+    worker.turn()
+    assert (world.twin("a")["counters"]["frames"], world.twin("b")["counters"]["frames"]) == (1, 2)
+    (letter,) = [dict(one.headers) for one in world.drawer.records if one.topic.endswith(".dlq")]
+    assert letter["dlq_reason"] == b"too_large"
+    assert b"fold.twin_bytes_max is 20000" in letter["dlq_detail"]
+    assert small.largest_twin_bytes > 20_000
+    world.fold([record("a", hot(1, 2), 2)])
+    assert world.twin("a")["counters"]["frames"] == 2
+
+
+def test_a_life_that_grows_is_stopped_too(world: World) -> None:
+    small = Store(world.client, world.settings, lambda: None, twin_bytes_max=20_000)
+    linker = Linker(small, lambda: NOW_MS)
+    steps = [
+        fact("vehicle.lifecycle.v1", "a", {**BUILT, "step": "serviced", "ts": NOW_MS + n, "place": "x" * 1000}, n)
+        for n in range(30)
+    ]
+    letters = [letter for step in [facts()["step"], *steps] for letter in linker.apply(fact_reader.read([step]))]
+    assert {letter.reason for letter in letters} == {"too_large"}
+    kept = world.twin()["lifecycle"]["steps"]
+    assert len(kept) + len(letters) == 31
+    assert 15 < len(kept) < 20
+    assert world.twin()["attributes"]["vin"] == VIN
+
+
+def test_the_size_of_a_twin_is_not_underestimated(world: World) -> None:
+    """The sum of what its parts may hold is never less than what is written."""
+    lost = [frame(NOW_MS + seq, {SPEED: 1}, f"s{session}", seq) for session in range(30) for seq in range(0, 200, 2)]
+    world.fold([record("a", hot(6))], [record("a", lost, 1)])
+    document = world.twin()
+    asset = twin.from_document(document)
+    fields = twin.fold_fields(asset, asset.revision)
+    assert len(bson.encode(fields)) <= twin.size_bytes(asset, None) < 2 * len(bson.encode(fields))
