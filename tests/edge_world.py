@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import os
 import secrets
+import subprocess
 import sys
 import time
 import urllib.error
@@ -111,6 +113,17 @@ class Agent:
         """SIGTERM; its exit code."""
         self.child.terminate()
         return self.child.wait(15)
+
+
+def doctor(environment: dict[str, str], *words: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    """`fleetfold-edge doctor` with this environment alone: exit code, and findings by check."""
+    inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME")}
+    command = [sys.executable, "-m", "edge", "doctor", "--json", *words]
+    done = subprocess.run(
+        command, env={**inherited, **environment}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout, done.stderr
+    return done.returncode, {found["check"]: found for found in json.loads(done.stdout)["findings"]}
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Whether an MQTT broker lets us in and grants what we subscribe to, with a client id of the doctor's own."""
 
+import ipaddress
 import secrets
 import threading
 import time
@@ -103,9 +104,16 @@ def _login(side: str, settings: MqttSettings, visit: _Visit, answered: bool) -> 
         return findings.unreachable(name, f"{who}: no CONNACK", advice)
     if visit.refusal is not None:
         return findings.failed(name, f"{who}: {visit.refusal}", "check username, password_file and certificate")
-    if settings.username is not None and not settings.tls:
+    if settings.username is not None and not settings.tls and not _is_loopback(settings.host):
         return findings.warning(name, f"{who}, over an open connection", "use mqtts://: anybody can read the password")
     return findings.ok(name, f"{who}: accepted")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _subscriptions(side: str, visit: _Visit) -> Finding:

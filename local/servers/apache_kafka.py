@@ -60,11 +60,14 @@ class ApacheKafka(Server):
     def _data(self) -> Path:
         return self.directory / "data"
 
-    def prepare(self) -> None:
-        text = _PROPERTIES.format(
+    def properties(self) -> str:
+        """The broker's settings; of a key that stands there twice the later counts."""
+        return _PROPERTIES.format(
             host=ports.HOST, port=self.port, controller_port=self._controller_port, data=self._data.absolute()
         )
-        self._properties.write_text(text)
+
+    def prepare(self) -> None:
+        self._properties.write_text(self.properties())
         self._logging.write_text(apache_kafka_jars.packaged("log4j2.properties"))
         if not (self._data / "meta.properties").exists():
             self._format()

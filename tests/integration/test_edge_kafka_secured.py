@@ -1,0 +1,151 @@
+"""The agent against Apache Kafka with SASL_SSL and with client certificates; renewal without a restart; the doctor."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge.doctor.kafka import TOPICS
+from local.processes import Processes
+from tests.certificates import Authority
+from tests.edge_world import Agent, Kafka, device, doctor, wait_until
+from tests.secured_kafka import PLAIN_PASSWORD, USER, SecuredKafka
+from wire import topics
+
+if os.environ.get("FLEETFOLD_TEST_KAFKA") != "apache":
+    pytest.skip("needs Apache Kafka: part of make test-kafka", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def kafka(
+    processes: Processes, server_directory: Path, authority: Authority, apache_kafka_available: None
+) -> Iterator[SecuredKafka]:
+    with SecuredKafka(processes, server_directory / "secured-kafka", authority) as server:
+        Kafka(server.url, "").create_topics()
+        for principal in (f"User:{USER}", "User:CN=edge"):
+            server.allow(principal, *TOPICS)
+        yield server
+
+
+@pytest.fixture
+def password(tmp_path: Path) -> Path:
+    return tmp_path / "password"
+
+
+def sasl(kafka: SecuredKafka, authority: Authority, password: Path, mechanism: str) -> dict[str, str]:
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.sasl,
+        "FLEETFOLD_EDGE__KAFKA__SECURITY_PROTOCOL": "sasl_ssl",
+        "FLEETFOLD_EDGE__KAFKA__SASL_MECHANISM": mechanism,
+        "FLEETFOLD_EDGE__KAFKA__SASL_USERNAME": USER,
+        "FLEETFOLD_EDGE__KAFKA__SASL_PASSWORD_FILE": str(password),
+        "FLEETFOLD_EDGE__KAFKA__CA_FILE": str(authority.ca),
+        "FLEETFOLD_EDGE__KAFKA__RENEWAL_CHECK_INTERVAL_S": "1",
+    }
+
+
+def mtls(kafka: SecuredKafka, authority: Authority) -> dict[str, str]:
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.mtls,
+        "FLEETFOLD_EDGE__KAFKA__SECURITY_PROTOCOL": "ssl",
+        "FLEETFOLD_EDGE__KAFKA__CA_FILE": str(authority.ca),
+        "FLEETFOLD_EDGE__KAFKA__CERTIFICATE_FILE": str(authority.certificate("edge")),
+        "FLEETFOLD_EDGE__KAFKA__KEY_FILE": str(authority.key("edge")),
+        "FLEETFOLD_EDGE__KAFKA__RENEWAL_CHECK_INTERVAL_S": "1",
+    }
+
+
+def test_scram_over_tls_and_a_new_password_without_a_restart(
+    processes: Processes, tmp_path: Path, mqtt_url: str, kafka: SecuredKafka, authority: Authority, password: Path
+) -> None:
+    kafka.set_scram_password("first-password")
+    password.write_text("first-password\n")
+    with Agent(processes, tmp_path, mqtt_url, kafka.url) as agent, device(mqtt_url) as car:
+        agent.settings |= sasl(kafka, authority, password, "SCRAM-SHA-512")
+        agent.start()
+        car.signals("car-scram", *range(50))
+        agent.wait_drained(50)
+        kafka.set_scram_password("second-password")
+        password.write_text("second-password\n")
+        wait_until(lambda: "kafka_client_renewed" in agent.log_file.read_text(), what="renewed")
+        car.signals("car-scram", *range(50, 100))
+        agent.wait_drained(100)
+        assert Kafka(kafka.url, agent.gateway).numbers("car-scram") == list(range(100))
+        log = agent.log_file.read_text()
+        assert "first-password" not in log
+        assert "second-password" not in log
+
+
+def test_plain_over_tls(
+    processes: Processes, tmp_path: Path, mqtt_url: str, kafka: SecuredKafka, authority: Authority, password: Path
+) -> None:
+    password.write_text(PLAIN_PASSWORD)
+    with Agent(processes, tmp_path, mqtt_url, kafka.url) as agent, device(mqtt_url) as car:
+        agent.settings |= sasl(kafka, authority, password, "PLAIN")
+        agent.start()
+        car.signals("car-plain", *range(20))
+        agent.wait_drained(20)
+        assert Kafka(kafka.url, agent.gateway).numbers("car-plain") == list(range(20))
+
+
+def test_a_client_certificate_and_its_renewal_without_a_restart(
+    processes: Processes, tmp_path: Path, mqtt_url: str, kafka: SecuredKafka, authority: Authority
+) -> None:
+    authority.issue("edge")
+    with Agent(processes, tmp_path, mqtt_url, kafka.url) as agent, device(mqtt_url) as car:
+        agent.settings |= mtls(kafka, authority)
+        agent.start()
+        car.signals("car-mtls", *range(50))
+        agent.wait_drained(50)
+        authority.issue("edge")
+        wait_until(lambda: "kafka_client_renewed" in agent.log_file.read_text(), what="renewed")
+        car.signals("car-mtls", *range(50, 100))
+        agent.wait_drained(100)
+        assert Kafka(kafka.url, agent.gateway).numbers("car-mtls") == list(range(100))
+
+
+def test_the_doctor_finds_what_is_well_and_what_is_refused(
+    kafka: SecuredKafka, authority: Authority, password: Path, mqtt_url: str, tmp_path: Path
+) -> None:
+    spool = {"MQTT_URL": mqtt_url, "FLEETFOLD_EDGE__SPOOL__DIRECTORY": str(tmp_path / "spool")}
+    kafka.set_scram_password("good-password")
+    password.write_text("good-password")
+    environment = spool | sasl(kafka, authority, password, "SCRAM-SHA-512")
+    code, found = doctor(environment)
+    assert code == 0, found
+    assert found["kafka login"]["grade"] == "ok"
+    assert {found[f"kafka topic {topic}"]["grade"] for topic in TOPICS} == {"ok"}
+
+    password.write_text("bad-password")
+    code, found = doctor(environment)
+    assert (code, found["kafka login"]["grade"]) == (1, "failed"), found
+    assert "sasl_password_file" in found["kafka login"]["advice"]
+    assert "bad-password" not in json.dumps(found)
+
+
+def test_the_doctor_tells_a_topic_that_may_not_be_written_from_one_that_may(
+    kafka: SecuredKafka, authority: Authority, mqtt_url: str, tmp_path: Path
+) -> None:
+    spool = {"MQTT_URL": mqtt_url, "FLEETFOLD_EDGE__SPOOL__DIRECTORY": str(tmp_path / "spool")}
+    authority.issue("edge", common_name="reader")
+    kafka.allow("User:CN=reader", topics.FLEET_SIGNALS)
+    code, found = doctor(spool | mtls(kafka, authority))
+    assert code == 1
+    assert found[f"kafka topic {topics.FLEET_SIGNALS}"]["grade"] == "ok"
+    assert found[f"kafka topic {topics.FLEET_EVENTS}"]["grade"] == "failed"
+
+
+def test_the_doctor_says_that_the_servers_authority_is_unknown(
+    kafka: SecuredKafka, authority: Authority, mqtt_url: str, tmp_path: Path
+) -> None:
+    authority.issue("edge")
+    environment = mtls(kafka, authority)
+    del environment["FLEETFOLD_EDGE__KAFKA__CA_FILE"]
+    code, found = doctor(
+        environment | {"MQTT_URL": mqtt_url, "FLEETFOLD_EDGE__SPOOL__DIRECTORY": str(tmp_path / "spool")}
+    )
+    assert code == 1
+    assert "ca_file" in found["kafka TLS"]["advice"]
+    assert found["kafka login"]["grade"] == "skipped"
