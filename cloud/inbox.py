@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from cloud.twin import Position
 from wire import batches, codec, frames, records, topics
 from wire.frames import Reading
@@ -30,7 +32,7 @@ class Record(NamedTuple):
         return f"{self.topic}/{self.partition}/{self.offset}"
 
 
-class Item(NamedTuple):
+class Item(Struct, frozen=True, gc=False):
     """One message of a device. `gapless`: the device counted it itself, from 0."""
 
     session: str

@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from msgspec import Struct
+
 from wire import catalogue, codec, limits, quick
 from wire.catalogue import Signal, Value
 from wire.malformed import Malformed, Reason
@@ -16,7 +18,7 @@ class Sample(NamedTuple):
     values: dict[int, Value]
 
 
-class Reading(NamedTuple):
+class Reading(Struct, frozen=True, gc=False):
     """A frame whose values were judged: `samples` are good, `rejected` says what was not and why.
 
     `capture`, `urgent`: an edge agent made the frame, see `Frame`.

@@ -45,19 +45,15 @@ def _check(signal: Signal) -> Check:
     return signal.number, _TYPES.get(signal.type, int), low, high, signal.judge
 
 
-CHECKS: Final[Mapping[Kind | None, Mapping[str | int, Check]]] = MappingProxyType(
-    {
-        kind: MappingProxyType(
-            {
-                key: _check(signal)
-                for signal in catalogue.SIGNALS
-                if kind in (None, signal.kind)
-                for key in (signal.path, signal.number, str(signal.number))
-            }
-        )
-        for kind in (None, *Kind)
+CHECKS: Final[Mapping[Kind | None, Mapping[str | int, Check]]] = {
+    kind: {
+        key: _check(signal)
+        for signal in catalogue.SIGNALS
+        if kind in (None, signal.kind)
+        for key in (signal.path, signal.number, str(signal.number))
     }
-)
+    for kind in (None, *Kind)
+}
 """Kind of asset → what a frame may call a signal → what is checked about its value."""
 
 
@@ -86,9 +82,9 @@ def frame(raw: bytes) -> Frame | None:
 def values(signals: Mapping[Any, Any], kind: Kind | None) -> dict[int, Value] | None:
     """The values of one moment by catalogue number, if all are good."""
     found: dict[int, Any] = {}
-    checks = CHECKS[kind]
+    check_of = CHECKS[kind].get
     for key, given in signals.items():
-        check = checks.get(key)
+        check = check_of(key)
         if check is None:
             return None
         number, exact, low, high, judge = check
