@@ -1,7 +1,7 @@
 """Settings of the twin service: one TOML file, environment `FLEETFOLD_CLOUD__SECTION__KEY`."""
 
 from fnmatch import fnmatchcase
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,8 @@ class ConsumerSettings(KafkaSettings):
     """How the fold reads Kafka."""
 
     group_id: str = Field("fleetfold-twins", min_length=1)
+    group_protocol: Literal["auto", "classic", "consumer"] = "auto"
+    """How workers share partitions: `consumer` is KIP-848's protocol (Kafka 4), `auto` takes it where it is there."""
     batch_records_max: int = Field(1_000, ge=1, le=100_000)
     batch_bytes_max: int = Field(32_000_000, ge=1_000_000)
     batch_wait_ms: int = Field(100, ge=1, le=10_000)

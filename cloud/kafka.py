@@ -7,9 +7,10 @@ from typing import Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # the stub forgets it
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
+from cloud import group
 from cloud.config import ConsumerSettings
 from cloud.effects import Outgoing
 from cloud.inbox import Record
@@ -27,6 +28,7 @@ TOPICS: Final = (
 )
 """What the fold reads."""
 _DESCRIBE_TIMEOUT_S: Final = 10
+_ASK_LIMIT_S: Final = 5.0
 _ERROR_LOG_INTERVAL_S: Final = 30.0
 _CHUNK_RECORDS: Final = 200
 _FLUSH_WAIT_S: Final = 0.2
@@ -46,12 +48,27 @@ class Source:
         self.lost_ownership = False
         self._held: list[Record] = []
         self._admin = AdminClient(settings.client())
-        self._consumer = Consumer(
-            {**kafka.CONSUMER, **settings.client(), "group.id": settings.group_id, "error_cb": self._on_error}
-        )
-        self._consumer.subscribe(
-            list(names), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
+        self._names = list(names)
+        told = self._protocols() if settings.group_protocol == "auto" else None
+        self.protocol = group.choose(settings.group_protocol, told)
+        self._consumer = self._join()
+
+    def _protocols(self) -> str | None:
+        try:
+            broker = next(iter(self._admin.list_topics(timeout=_ASK_LIMIT_S).brokers))
+            asked = ConfigResource(ConfigResource.Type.BROKER, str(broker))
+            answered = self._admin.describe_configs([asked], request_timeout=_ASK_LIMIT_S)[asked].result()
+        except (KafkaException, StopIteration) as error:
+            log.info("the broker does not tell its group protocols", error=str(error)[:200])
+            return None
+        return str(answered[group.PROTOCOLS].value) if group.PROTOCOLS in answered else None
+
+    def _join(self) -> Consumer:
+        settings = {**group.settings(self.protocol), **self._settings.client(), "group.id": self._settings.group_id}
+        consumer = Consumer({**settings, "error_cb": self._on_error})
+        consumer.subscribe(self._names, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+        log.info("joining the group", group=self._settings.group_id, protocol=self.protocol)
+        return consumer
 
     @property
     def assigned(self) -> int:
@@ -81,9 +98,22 @@ class Source:
             error = message.error()
             if error is not None:
                 self._on_error(error)
+                self._fall_back(error)
             else:
                 records.append(self._record(message))
         return records
+
+    def _fall_back(self, error: KafkaError) -> None:
+        """A cluster that was upgraded may know the next-generation protocol without having it switched on."""
+        if error.code() == KafkaError._FATAL and self.protocol == "consumer":  # noqa: SLF001 - its public name
+            if self._settings.group_protocol == "consumer":
+                log.error(
+                    "the cluster refuses", protocol="consumer", hint="set kafka.group_protocol to auto or classic"
+                )
+                return
+            self.protocol = "classic"
+            self._consumer.close()
+            self._consumer = self._join()
 
     def done(self, records: list[Record]) -> None:
         """All of these are durable elsewhere: their offsets may be committed, now or a little later.

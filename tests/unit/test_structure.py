@@ -51,6 +51,7 @@ PURE: set[str] = {
     "cloud.facts",
     "cloud.findings",
     "cloud.fold",
+    "cloud.group",
     "cloud.history.collect",
     "cloud.history.columns",
     "cloud.history.documents",

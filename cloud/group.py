@@ -1,0 +1,27 @@
+"""How the workers of a group share the partitions: which protocol, and what librdkafka is told about it. Pure."""
+
+from typing import Any, Final, Literal
+
+from wire import kafka
+
+Protocol = Literal["classic", "consumer"]
+Choice = Literal["auto", "classic", "consumer"]
+
+PROTOCOLS: Final = "group.coordinator.rebalance.protocols"
+"""The broker's configuration that says what it speaks; Kafka 4 has `consumer` among them."""
+_CLASSIC_ONLY: Final = ("session.timeout.ms", "partition.assignment.strategy")
+"""With the next-generation protocol the broker decides these, and librdkafka refuses them."""
+
+
+def choose(choice: Choice, told: str | None) -> Protocol:
+    """The protocol to speak. `auto`: KIP-848's where the broker told `PROTOCOLS` with it, since a rebalance there
+    stops nobody; classic (cooperative) where it has it not, may not be asked, or does not answer."""
+    if choice != "auto":
+        return choice
+    return "consumer" if "consumer" in (told or "").split(",") else "classic"
+
+
+def settings(spoken: Protocol) -> dict[str, Any]:
+    """librdkafka settings of a consumer."""
+    common = {name: value for name, value in kafka.CONSUMER.items() if name not in _CLASSIC_ONLY}
+    return kafka.CONSUMER if spoken == "classic" else {**common, "group.protocol": "consumer"}
