@@ -29,15 +29,25 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document inst
 
 
 @app.command()
-def fold(config: ConfigOption = None, check: CheckOption = False) -> None:
-    """Run the twin service until SIGTERM or Ctrl-C."""
+def fold(
+    config: ConfigOption = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Processes that share the partitions [from the config: 1]."),
+    ] = None,
+    check: CheckOption = False,
+) -> None:
+    """Run the twin service until SIGTERM or Ctrl-C. Worker n answers n ports above the first's health port."""
     loaded = _load(config, check)
+    if workers is not None:
+        loaded = loaded.model_copy(update={"fold": loaded.fold.model_copy(update={"workers": workers})})
     from cloud import service  # numpy and the scheduler are not needed to ask questions
+    from cloud import workers as several
     from cloud.history import service as history_service
 
     stop = stopping.stop_event()
     with history_service.beside(loaded):
-        service.run(loaded, stop)
+        (service if loaded.fold.workers == 1 else several).run(loaded, stop)
 
 
 @history_cli.history_app.command("run")

@@ -32,6 +32,10 @@ class TopicSettings(Section):
 class FoldSettings(Section):
     """Limits and periods of the fold."""
 
+    workers: int = Field(1, ge=1, le=64)
+    """Processes on this machine. Worker n answers for /metrics and /healthz n ports above the first."""
+    upkeep: bool = True
+    """Do the periodic work. One worker of a group is enough."""
     detect: bool = True
     """Run the detectors. Without them the service only mirrors."""
     cached_twins_max: int = Field(100_000, ge=1)

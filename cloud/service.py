@@ -40,11 +40,13 @@ def run(settings: CloudSettings, stop: threading.Event) -> None:
         linker, cache = Linker(store, _now_ms), Cache(settings.fold.cached_twins_max)
         processor = Processor(source, outlet, store, linker, cache, metrics, settings.fold.detect)
         upkeep = Upkeep(settings.fold, store, Linker(store, _now_ms), metrics)
-        upkeep.start()
+        if settings.fold.upkeep:
+            upkeep.start()
         with HealthServer(settings.http, metrics.registry, lambda: _health(processor, source, metrics)) as server:
             log.info("twin service ready", health_port=server.port)
             processor.run(stop.is_set)
-        upkeep.stop()
+        if settings.fold.upkeep:
+            upkeep.stop()
     except StoppedError:
         log.info("stopped while waiting; what was not written will be read again")
     finally:

@@ -1,18 +1,17 @@
 """Puts the keeper of history together and runs it: as a process of its own, or as one that the fold starts."""
 
-import multiprocessing
 import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import connection
 from typing import Final
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 from pymongo.errors import PyMongoError
 
+from cloud import children
 from cloud import store as stores
 from cloud.config import CloudSettings
 from cloud.history import collect, schema
@@ -21,7 +20,6 @@ from cloud.history.merge import Merger
 from cloud.history.metrics import Metrics
 from cloud.kafka import Source
 from cloud.store import StoppedError, Store
-from runtime import logs, stopping
 from runtime.health import Health, HealthServer
 
 log: Final = structlog.get_logger()
@@ -78,32 +76,11 @@ def beside(settings: CloudSettings) -> Iterator[None]:
     if not settings.history.enabled:
         yield
         return
-    context = multiprocessing.get_context("spawn")  # a fork would share the threads' locks
-    process = context.Process(target=_child, args=(settings,), name="history", daemon=True)
-    process.start()
+    process = children.start("history", run, settings)
     try:
         yield
     finally:
-        process.terminate()
-        process.join(_STOP_S)
-        if process.is_alive():
-            log.warning("history does not stop, killed; it will read again what it had not written")
-            process.kill()
-            process.join()
-
-
-def _child(settings: CloudSettings) -> None:
-    logs.configure(settings.log)
-    stop = stopping.stop_event()
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(target=_end_with, args=(parent.sentinel, stop), name="parent", daemon=True).start()
-    run(settings, stop)
-
-
-def _end_with(sentinel: int, stop: threading.Event) -> None:
-    connection.wait([sentinel])
-    stop.set()
+        children.stop(process, _STOP_S)
 
 
 def _merge(merger: Merger, stop: threading.Event) -> None:
