@@ -47,10 +47,11 @@ class Receiver(Protocol):
 
 
 class Timing(NamedTuple):
-    """Of the loop."""
+    """Of the loop. `commit_s_max`: a disk that takes longer for an append is called slow."""
 
     retry_s: float
     stop_timeout_s: float
+    commit_s_max: float = 2.0
 
 
 class Agent:
@@ -83,11 +84,24 @@ class Agent:
         self._posted: deque[Callable[[], None]] = deque()
         self.last_turn_s = clock.monotonic_s()
         """When the loop last came round, on the monotonic clock: whoever watches sees that it turns."""
+        self._disk_since_s: float | None = None
+        self._last_commit_s = 0.0
 
     @property
     def disk_fault(self) -> str | None:
-        """For people: what the disk refuses at present."""
-        return next(iter(list(self._disk_faults.values())), None)
+        """For people: what the disk refuses at present, or that it is slow."""
+        refused = next(iter(list(self._disk_faults.values())), None)
+        return refused or self._slowness()
+
+    def _slowness(self) -> str | None:
+        """The loop waits for the disk, and so do devices; MQTT's keepalive has its own thread."""
+        since_s = self._disk_since_s
+        waited_s = 0.0 if since_s is None else self._clock.monotonic_s() - since_s
+        if waited_s > self._timing.commit_s_max:
+            return f"it has not answered for {waited_s:.1f} s"
+        if self._last_commit_s > self._timing.commit_s_max:
+            return f"the last append took {self._last_commit_s:.1f} s"
+        return None
 
     def request_checkpoint(self) -> None:
         """Make the next turn write a checkpoint; callable from any thread."""
@@ -148,7 +162,8 @@ class Agent:
         started_s = self._clock.monotonic_s()
         is_durable = self._on_disk("append", self._spool.commit)
         if is_durable:
-            self._observe_sync_s(self._clock.monotonic_s() - started_s)
+            self._last_commit_s = self._clock.monotonic_s() - started_s
+            self._observe_sync_s(self._last_commit_s)
         return is_durable
 
     def _checkpoint(self) -> None:
@@ -165,6 +180,7 @@ class Agent:
         now_s = self._clock.monotonic_s()
         if now_s < self._not_before_s.get(operation, now_s):
             return False
+        self._disk_since_s = now_s
         try:
             action()
         except OSError as error:
@@ -174,6 +190,8 @@ class Agent:
             self._disk_faults[operation] = f"{operation}: {error.strerror or error}"
             self._not_before_s[operation] = now_s + self._timing.retry_s
             return False
+        finally:
+            self._disk_since_s = None
         fault = self._disk_faults.pop(operation, None)
         if fault is not None:
             self._log.warning("disk_works_again", was=fault)

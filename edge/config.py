@@ -3,7 +3,7 @@
 import re
 import socket
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -89,13 +89,39 @@ class BatchSettings(Section):
     batch_age_ms_max: int = Field(50, ge=0, le=60_000)
 
 
+class UploadSettings(Section):
+    """How the uplink is shared and what may go over it while it costs money; see `edge.upload`, `edge.link`.
+
+    `link_cost_file` holds, or `link_cost_command` (no shell) prints, `free` or `metered`. Without either it is free.
+    """
+
+    live_share_percent: int = Field(50, ge=0, le=99)
+    backlog_age_s_min: int = Field(30, ge=1)
+    rate_bytes_per_s: int = Field(0, ge=0)
+    metered_rate_bytes_per_s: int = Field(0, ge=0)
+    metered_classes: frozenset[Literal["events", "signals"]] = frozenset({"events"})
+    link_cost_file: Path | None = None
+    link_cost_command: tuple[str, ...] = ()
+    link_cost_interval_s: int = Field(30, ge=1)
+    link_cost_timeout_s: int = Field(5, ge=1, le=300)
+    link_cost_when_unknown: Literal["free", "metered"] = "metered"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.link_cost_file is not None and self.link_cost_command:
+            raise ValueError("set link_cost_file or link_cost_command, not both")
+        return self
+
+
 class HealthSettings(Section):
     """When the agent calls itself unhealthy although it works, and how often it logs how it is.
 
+    `commit_ms_max`: a disk that takes longer to make messages durable is called slow.
     `stuck_s_max`: a loop that has not come round for so long is dead. Longer than the slowest sync of the disk.
     """
 
     undelivered_age_s_max: int = Field(900, ge=1)
+    commit_ms_max: int = Field(2_000, ge=1)
     stuck_s_max: int = Field(60, ge=1)
     report_interval_s: int = Field(60, ge=1)
 
@@ -111,6 +137,7 @@ class EdgeSettings(Settings):
     kafka: EdgeKafkaSettings = EdgeKafkaSettings()
     spool: SpoolSettings = SpoolSettings()
     batch: BatchSettings = BatchSettings()
+    upload: UploadSettings = UploadSettings()
     http: HttpSettings = HttpSettings()
     health: HealthSettings = HealthSettings()
 

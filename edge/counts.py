@@ -28,6 +28,8 @@ class Counts:
     """Records that Kafka confirmed."""
     resent: int = 0
     """Batches given to Kafka again: it may have them already."""
+    kafka_wire_bytes: int = 0
+    """Sent to Kafka's brokers, as of the last second."""
     kafka_errors: Counter[str] = field(default_factory=Counter)
     """By name."""
     disk_errors: Counter[str] = field(default_factory=Counter)

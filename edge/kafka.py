@@ -3,6 +3,7 @@
 import logging
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -64,6 +65,16 @@ class _Delivery:
         self._reports.append(Report(self._parcel, judge(error) if error is not None else None))
 
 
+class _Statistics(msgspec.Struct):
+    """What we look at of librdkafka's: bytes sent to brokers since the client was made."""
+
+    tx_bytes: int
+
+
+_STATISTICS: Final = msgspec.json.Decoder(_Statistics)
+_STATISTICS_INTERVAL_MS: Final = 1_000
+
+
 class _Successor(NamedTuple):
     """A producer that takes over once the present one has settled what it has, or at `due_s`."""
 
@@ -86,6 +97,7 @@ class KafkaSink:
         self._fatal = False
         self._in_flight = 0
         self._last_sign_s = clock.monotonic_s()
+        self._producer_wire_bytes = 0
         self._producer = self._new_producer(settings)
         self._successor: _Successor | None = None
 
@@ -104,8 +116,20 @@ class KafkaSink:
             "socket.keepalive.enable": True,
             "log_level": 2,  # what matters comes to error_cb as well; the rest would repeat at each attempt
             "error_cb": self._on_error,
+            "statistics.interval.ms": _STATISTICS_INTERVAL_MS,
+            "stats_cb": self._on_statistics,
         }
         return Producer(options, logger=logging.getLogger("edge.kafka"))
+
+    def _on_statistics(self, text: str) -> None:
+        sent_bytes = _STATISTICS.decode(text).tx_bytes
+        self._counts.kafka_wire_bytes += max(0, sent_bytes - self._producer_wire_bytes)
+        self._producer_wire_bytes = sent_bytes
+
+    @property
+    def wire_bytes(self) -> int:
+        """What went over the wire so far, as far as known: retries, headers and compression included."""
+        return self._counts.kafka_wire_bytes
 
     def _on_error(self, error: KafkaError) -> None:
         """Errors of the connection or the client as a whole; while they last they come again and again."""
@@ -171,6 +195,7 @@ class KafkaSink:
         self._last_sign_s = self._clock.monotonic_s()
         try:
             self._producer = self._new_producer(self._settings)
+            self._producer_wire_bytes = 0
         except (KafkaException, ValueError) as error:  # a certificate or password that is just being replaced
             self._fatal = True  # tried again
             self._log.error("kafka_client_impossible", error=str(error))
@@ -193,6 +218,7 @@ class KafkaSink:
             return
         self._settings, self._producer, _ = self._successor
         self._successor = None
+        self._producer_wire_bytes = 0
         self._fatal = False
         self._last_sign_s = self._clock.monotonic_s()
         self._log.info("kafka_client_renewed")

@@ -19,6 +19,9 @@ class Gauges(NamedTuple):
     queued: int
     spool_bytes: int
     written_bytes: int
+    flash_bytes: int
+    backlog: int
+    link_metered: bool
     undelivered: Mapping[str, int]
     undelivered_age_s: float
     lost: Mapping[tuple[str, str], int]
@@ -53,6 +56,7 @@ class AgentCollector(Collector):
         yield _total("mqtt_errors", "Failed connections and packets that cannot be decoded", counts.mqtt_errors)
         yield _total("kafka_batches_produced", "Batches and dead letters given to the Kafka client", counts.produced)
         yield _total("kafka_batches_resent", "Of these, given to it once more", counts.resent)
+        yield _total("kafka_sent_bytes", "Bytes sent to Kafka's brokers", counts.kafka_wire_bytes)
         yield _total("records_delivered", "Spool records that Kafka has confirmed", counts.delivered)
 
     def _by_label(self) -> Iterable[Metric]:
@@ -67,7 +71,10 @@ class AgentCollector(Collector):
         yield _gauge("mqtt_messages_queued", "Messages received and not yet looked at", gauges.queued)
         yield _gauge("spool_bytes", "Bytes of all segments", gauges.spool_bytes)
         yield _gauge("spool_undelivered_age_seconds", "Age of the oldest unconfirmed record", gauges.undelivered_age_s)
-        yield _total("spool_written_bytes", "Bytes appended to the spool", gauges.written_bytes)
+        yield _total("spool_written_bytes", "Bytes written to the spool, checkpoints included", gauges.written_bytes)
+        yield _total("spool_flash_bytes", "The same in whole pages of 4 KiB", gauges.flash_bytes)
+        yield _gauge("spool_records_backlog", "Undelivered signals of before a split", gauges.backlog)
+        yield _gauge("link_metered", "1 while the uplink costs money", gauges.link_metered)
         waiting = GaugeMetricFamily(
             "fleetfold_edge_spool_records_undelivered", "Records Kafka has not confirmed", labels=["storage_class"]
         )

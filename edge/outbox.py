@@ -1,6 +1,6 @@
 """Parcels on their way to Kafka, and what is done when Kafka does not want one. Never drops any.
 
-* A full client queue: the parcel waits.
+* A full client queue, a limit (see `pacing`) or the turn of others (see `lineup`): the parcel waits.
 * A record that Kafka refuses: it is sent again alone, since the error may have been another's in the same request;
   then each of its payloads alone; what is still refused becomes a dead letter. A dead letter that is refused
   stays, and is tried again now and then.
@@ -15,6 +15,8 @@ from typing import Final, Protocol
 import structlog
 
 from edge.counts import Counts
+from edge.lineup import Lineup
+from edge.pacing import Pacing
 from edge.parcels import Packer, Parcel, Report, SendError, Verdict
 from edge.parking import Parking
 
@@ -34,6 +36,10 @@ class Sink(Protocol):
     def is_broken(self) -> bool:
         """Whether only `rebuild` helps."""
 
+    @property
+    def wire_bytes(self) -> int:
+        """What went over the wire so far, as far as known."""
+
     def rebuild(self) -> None:
         """Begin anew; nothing is reported any more of what was sent before."""
 
@@ -41,14 +47,23 @@ class Sink(Protocol):
 class Outbox:
     """`delivered` is called for every parcel that is in Kafka."""
 
-    def __init__(self, sink: Sink, packer: Packer, counts: Counts, delivered: Callable[[Parcel], None]) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        packer: Packer,
+        counts: Counts,
+        delivered: Callable[[Parcel], None],
+        lineup: Lineup,
+        pacing: Pacing,
+    ) -> None:
         self.is_broken = False
         self._sink = sink
         self._packer = packer
         self._counts = counts
         self._delivered = delivered
         self._log = structlog.get_logger("edge.kafka")
-        self._ready: deque[Parcel] = deque()
+        self._lineup = lineup
+        self._pacing = pacing
         self._suspects: deque[Parcel] = deque()
         self._alone: Parcel | None = None
         self._stuck: list[tuple[float, Parcel, str]] = []
@@ -57,7 +72,7 @@ class Outbox:
 
     def __len__(self) -> int:
         """Parcels that are not delivered."""
-        return self._in_flight + len(self._ready) + len(self._suspects) + len(self._stuck) + len(self._parking)
+        return self._in_flight + len(self._lineup) + len(self._suspects) + len(self._stuck) + len(self._parking)
 
     @property
     def fault(self) -> str | None:
@@ -66,7 +81,7 @@ class Outbox:
 
     def put(self, parcel: Parcel) -> None:
         """Add a parcel behind the others."""
-        self._ready.append(parcel)
+        self._lineup.put(parcel)
 
     def send(self, now_s: float) -> int:
         """Give the client what it takes. Returns how many parcels."""
@@ -77,13 +92,13 @@ class Outbox:
             return self._counts.produced - before
         trial = self._parking.trial(now_s)
         if trial is not None:
-            self._ready.appendleft(trial)
-        while self._ready:
-            parcel = self._ready[0]
+            self._lineup.put_first(trial)
+        self._pacing.measured(self._sink.wire_bytes)
+        while (parcel := self._lineup.first()) is not None:
             if self._parking.must_wait(parcel):
-                self._parking.wait(self._ready.popleft())
-            elif self._give(parcel):
-                self._ready.popleft()
+                self._parking.wait(self._lineup.take_first(was_sent=False))
+            elif self._pacing.may_send(now_s) and self._give(parcel):
+                self._lineup.take_first()
             else:
                 break
         return self._counts.produced - before
@@ -92,6 +107,7 @@ class Outbox:
         if not self._sink.send(parcel):
             return False
         self._in_flight += 1
+        self._pacing.sent(len(parcel.value))
         self._counts.produced += 1
         return True
 
@@ -108,13 +124,15 @@ class Outbox:
         reports = self._sink.reports()
         for parcel, error in reports:
             self._in_flight -= 1
+            self._pacing.settled(len(parcel.value), now_s)
             alone = parcel is self._alone
             if alone:
                 self._alone = None
             if error is None:
                 self._delivered(parcel)
                 if self._parking.is_parked(parcel.topic):
-                    self._ready.extendleft(reversed(self._parking.release(parcel.topic)))
+                    for waiting in reversed(self._parking.release(parcel.topic)):
+                        self._lineup.put_first(waiting)
             else:
                 self._counts.kafka_errors[error.name] += 1
                 self._handle(parcel, error, alone, now_s)
@@ -152,7 +170,8 @@ class Outbox:
         """Begin anew with a new client. Everything that is here is forgotten: the owner reads it again."""
         self._counts.resent += self._in_flight
         self._sink.rebuild()
-        self._ready.clear()
+        self._lineup.clear()
+        self._pacing.begin_anew()
         self._suspects.clear()
         self._stuck.clear()
         self._parking.clear()

@@ -43,6 +43,11 @@ class Parcel:
         return self.claims[0].chunk.storage_class
 
     @property
+    def stream(self) -> int:
+        """Of its records, see `edge.spool.lanes`."""
+        return self.claims[0].chunk.stream
+
+    @property
     def record_count(self) -> int:
         """Records of the spool that it settles."""
         return sum(claim.record_count for claim in self.claims)

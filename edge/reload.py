@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 
 from edge.config import EdgeSettings
 
-SECTIONS: Final = frozenset({"log", "health", "batch", "kafka"})
+SECTIONS: Final = frozenset({"log", "health", "batch", "kafka", "upload"})
 """Sections that can change while the agent runs. The others name files, sessions and ports that are in use."""
 
 

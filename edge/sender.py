@@ -1,5 +1,8 @@
 """From the spool to Kafka: read in order, batch per asset, produce, confirm. One thread uses it."""
 
+import math
+from collections import Counter
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import structlog
@@ -9,21 +12,37 @@ from edge.batcher import Batcher, Group
 from edge.clock import Clock
 from edge.counts import Counts
 from edge.letters import Letter, Source
+from edge.lineup import Lineup
+from edge.link import LinkCost
 from edge.outbox import Outbox, Sink
+from edge.pacing import Pacing
 from edge.parcels import Claim, Packer, Parcel
 from edge.spool.reader import Chunk
 from edge.spool.records import Bundle, Gap, Record, Refused, StorageClass
+from edge.upload import Upload
 
 _RECORD_BYTES: Final = 600
 """What a record costs in memory beside its payloads, about."""
 _REBUILD_INTERVAL_S: Final = 5.0
+_WORKING_S: Final = 5.0
+"""Kafka takes records when it confirmed one so lately."""
+_SPLIT_INTERVAL_S: Final = 60.0
 
 
 class ReadableSpool(Protocol):
     """What the sender needs of the spool."""
 
-    def read(self, storage_class: StorageClass) -> Chunk | None:
+    def read(self, storage_class: StorageClass, backlog: bool = False) -> Chunk | None:
         """The next records of a class. Raises OSError."""
+
+    def split(self, storage_class: StorageClass) -> bool:
+        """Make a backlog of what is there now. False: not now."""
+
+    def live_stream(self, storage_class: StorageClass) -> int:
+        """What is received now belongs to this stream; records of others are backlog."""
+
+    def live_oldest_received_ms(self, storage_class: StorageClass) -> int | None:
+        """When the oldest unconfirmed record that is no backlog was received, if known."""
 
     def confirm(self, chunk: Chunk, count: int) -> None:
         """`count` more records of a chunk are in Kafka."""
@@ -33,7 +52,11 @@ class ReadableSpool(Protocol):
 
 
 class Sender:
-    """Of each class, at most `window_bytes_max` (and one chunk) are on their way: a busy class cannot stop another."""
+    """Of each class, at most `window_bytes_max` (and one chunk) are on their way, and as much again of a backlog.
+
+    Events are read and sent before signals. Once Kafka takes records again that have waited for long, signals are split
+    (see `spool.lanes`), so that what is received from then on does not wait for the backlog.
+    """
 
     def __init__(
         self,
@@ -44,6 +67,8 @@ class Sender:
         window_bytes_max: int,
         clock: Clock,
         counts: Counts,
+        upload: Upload = Upload(),  # noqa: B008 - a constant
+        link_cost: Callable[[], LinkCost] = lambda: LinkCost.FREE,
     ) -> None:
         self.fault: str | None = None
         """For people: what keeps records from being sent, when it is not just Kafka being away."""
@@ -54,8 +79,16 @@ class Sender:
         self._clock = clock
         self._counts = counts
         self._packer = Packer(source)
-        self._outbox = Outbox(sink, self._packer, counts, self._delivered)
-        self._window_bytes = dict.fromkeys(StorageClass, 0)
+        self._upload = upload
+        self._link_cost = link_cost
+        self._lineup = Lineup(upload.live_share_percent)
+        self._lineup.set_live_stream(spool.live_stream(StorageClass.SIGNALS))
+        self._pacing = Pacing(upload.bytes_per_s, clock.monotonic_s())
+        self._outbox = Outbox(sink, self._packer, counts, self._delivered, self._lineup, self._pacing)
+        self._window_bytes: Counter[tuple[StorageClass, int]] = Counter()
+        """Of what is on its way, by class and stream."""
+        self._delivered_s = -math.inf
+        self._split_not_before_s = 0.0
         self._rebuild_not_before_s = 0.0
         self._log = structlog.get_logger("edge.sender")
 
@@ -69,20 +102,61 @@ class Sender:
         """When the next batch has to leave, on the monotonic clock."""
         return self._batcher.due_s
 
+    @property
+    def held(self) -> frozenset[StorageClass]:
+        """Classes that wait for a link that is free. For any thread."""
+        return self._lineup.held
+
+    def use(self, upload: Upload) -> None:
+        """Another way to use the uplink from now on."""
+        self._upload = upload
+        self._lineup.live_share_percent = upload.live_share_percent
+
     def read(self) -> None:
         """Take records from the spool while there is room for them. Raises OSError."""
         now_s = self._clock.monotonic_s()
-        for storage_class in StorageClass:
-            while self._window_bytes[storage_class] < self._window_bytes_max:
-                chunk = self._spool.read(storage_class)
-                if chunk is None:
-                    break
-                self._take(chunk, now_s)
+        cost = self._link_cost()
+        self._lineup.held = self._upload.held(cost)
+        self._pacing.limit(self._upload.limit(cost))
+        for storage_class in (StorageClass.EVENTS, StorageClass.SIGNALS):
+            if storage_class not in self._lineup.held:
+                self._read(storage_class, False, now_s)
+                self._read(storage_class, True, now_s)
+        self._split_when_late(now_s)
+
+    def _read(self, storage_class: StorageClass, backlog: bool, now_s: float) -> None:
+        while self._has_room(storage_class, backlog):
+            chunk = self._spool.read(storage_class, backlog)
+            if chunk is None:
+                break
+            self._take(chunk, now_s)
+
+    def _has_room(self, storage_class: StorageClass, backlog: bool) -> bool:
+        live = self._window_bytes[storage_class, self._spool.live_stream(storage_class)]
+        all_of_class = sum(size for (each, _), size in self._window_bytes.items() if each is storage_class)
+        return (all_of_class - live if backlog else live) < self._window_bytes_max
+
+    def _split_when_late(self, now_s: float) -> None:
+        """Where records come in late while Kafka takes them, there was an outage, or the link is too slow."""
+        if not self._upload.live_share_percent or StorageClass.SIGNALS in self._lineup.held:
+            return
+        if now_s - self._delivered_s > _WORKING_S or now_s < self._split_not_before_s:
+            return
+        oldest_ms = self._spool.live_oldest_received_ms(StorageClass.SIGNALS)
+        if oldest_ms is None or self._clock.now_ms() - oldest_ms < self._upload.backlog_age_s * 1000:
+            return
+        if self._spool.split(StorageClass.SIGNALS):
+            self._split_not_before_s = now_s + _SPLIT_INTERVAL_S
+            stream = self._spool.live_stream(StorageClass.SIGNALS)
+            self._lineup.set_live_stream(stream)
+            self._log.info(
+                "backlog_split", stream=stream, waited_s=round(self._clock.now_ms() / 1000 - oldest_ms / 1000)
+            )
 
     def _take(self, chunk: Chunk, now_s: float) -> None:
         for sequence, record in chunk.entries:
             if type(record) is Bundle:
-                self._window_bytes[chunk.storage_class] += _weight(record)
+                self._window_bytes[chunk.storage_class, chunk.stream] += _weight(record)
                 self._batcher.add(sequence, record, chunk, now_s)
             else:
                 self._put_letter(sequence, record, chunk)
@@ -91,7 +165,7 @@ class Sender:
     def _put_letter(self, sequence: int, record: Record, chunk: Chunk) -> None:
         letter = _letter(record, self._source, sequence)
         parcel = parcels.of_letter(letter, sequence, Claim(chunk, 1))
-        self._window_bytes[chunk.storage_class] += _parcel_weight(parcel)
+        self._window_bytes[chunk.storage_class, chunk.stream] += _parcel_weight(parcel)
         self._outbox.put(parcel)
 
     def produce(self, everything: bool = False) -> int:
@@ -118,14 +192,18 @@ class Sender:
     def _begin_anew(self) -> None:
         self._outbox.rebuild()
         self._batcher.clear()
-        self._window_bytes = dict.fromkeys(StorageClass, 0)
+        self._window_bytes.clear()
         self._spool.rewind()
 
     def _delivered(self, parcel: Parcel) -> None:
         for chunk, record_count in parcel.claims:
             self._spool.confirm(chunk, record_count)
         self._counts.delivered += parcel.record_count
-        self._window_bytes[parcel.storage_class] -= _parcel_weight(parcel)
+        self._delivered_s = self._clock.monotonic_s()
+        key = (parcel.storage_class, parcel.stream)
+        self._window_bytes[key] -= _parcel_weight(parcel)
+        if not self._window_bytes[key]:
+            del self._window_bytes[key]
 
 
 def _letter(record: Record, source: Source, sequence: int) -> Letter:

@@ -14,12 +14,13 @@ from edge.agent import Agent, Timing
 from edge.batcher import Batcher
 from edge.batcher import Limits as BatchLimits
 from edge.clock import SystemClock
-from edge.config import EdgeSettings, SpoolSettings
+from edge.config import EdgeSettings, SpoolSettings, UploadSettings
 from edge.counts import Counts
 from edge.health import Condition
 from edge.inbox import Delivery
 from edge.kafka import KafkaSink
 from edge.letters import Source
+from edge.link import LinkCost, LinkProbe
 from edge.metrics import AgentCollector, Gauges
 from edge.mqtt import MqttReceiver
 from edge.reload import Change, compare
@@ -30,6 +31,7 @@ from edge.spool.records import StorageClass
 from edge.spool.spool import Limits as SpoolLimits
 from edge.spool.spool import Spool
 from edge.upkeep import Job, Upkeep
+from edge.upload import Upload
 from edge.vitals import Vitals, VitalsCollector
 from runtime import logs
 from runtime.health import Health, HealthServer
@@ -58,6 +60,25 @@ class _Gathering:
         return self._receiver.take(wait_s, self._gather_s)
 
 
+def _upload(settings: UploadSettings) -> Upload:
+    return Upload(
+        settings.live_share_percent,
+        settings.backlog_age_s_min,
+        settings.rate_bytes_per_s,
+        settings.metered_rate_bytes_per_s,
+        frozenset(StorageClass[name.upper()] for name in settings.metered_classes),
+    )
+
+
+def _probe(settings: UploadSettings) -> LinkProbe:
+    return LinkProbe(
+        settings.link_cost_file,
+        settings.link_cost_command,
+        settings.link_cost_timeout_s,
+        LinkCost(settings.link_cost_when_unknown),
+    )
+
+
 def _spool_limits(spool: SpoolSettings) -> SpoolLimits:
     return SpoolLimits(
         spool.bytes_max, spool.segment_bytes, spool.read_bytes, spool.signals_age_s_max, spool.events_age_s_max
@@ -81,6 +102,7 @@ class Service:
         self._spool = Spool.open(self._disk, _spool_limits(settings.spool), self._clock)
         self._sink = KafkaSink(settings.kafka, f"fleetfold-edge-{settings.gateway}", self._clock, self._counts)
         self._receiver = MqttReceiver(settings.mqtt, settings.client_id, self._clock, self._counts)
+        self._probe = _probe(settings.upload)
         self._sender = self._new_sender()
         self._agent = self._new_agent()
         self._renewal = Renewal(self._sink, settings.kafka, self._agent.post)
@@ -100,11 +122,14 @@ class Service:
             self._settings.spool.window_bytes_max,
             self._clock,
             self._counts,
+            _upload(self._settings.upload),
+            lambda: self._probe.cost,
         )
 
     def _new_agent(self) -> Agent:
         spool = self._settings.spool
-        timing = Timing(spool.retry_interval_ms / 1000, self._settings.stop_timeout_ms / 1000)
+        commit_s_max = self._settings.health.commit_ms_max / 1000
+        timing = Timing(spool.retry_interval_ms / 1000, self._settings.stop_timeout_ms / 1000, commit_s_max)
         receiver = _Gathering(self._receiver, spool.commit_gather_ms / 1000)
         observe = metrics.sync_histogram(self._registry).observe
         return Agent(receiver, self._spool, self._sender, self._clock, self._counts, timing, observe)
@@ -140,6 +165,7 @@ class Service:
         jobs = [
             Job(self._agent.request_checkpoint, settings.spool.checkpoint_interval_ms / 1000),
             Job(self._renewal.check, settings.kafka.renewal_check_interval_s),
+            upkeep.looking_at_the_link(lambda: self._probe.look(), settings.upload.link_cost_interval_s),
             upkeep.reporting(self._report, settings.health.report_interval_s),
         ]
         if self._notifier.watchdog_s is not None:
@@ -183,6 +209,8 @@ class Service:
         logs.configure(self._settings.log)
         limits = _batch_limits(self._settings)
         self._agent.post(lambda: self._batcher.set_limits(limits))
+        if self._settings.upload != old.upload:
+            self._change_upload(self._settings.upload)
         if self._upkeep is not None:
             self._upkeep.report_every(self._settings.health.report_interval_s)
         if self._settings.kafka != old.kafka:
@@ -193,6 +221,12 @@ class Service:
         self._log.info("reloaded", applied=change.applied)
         if change.refused:
             self._log.error("reload_refused", keys=change.refused, advice="these need a restart; the old values stay")
+
+    def _change_upload(self, settings: UploadSettings) -> None:
+        self._probe = _probe(settings)
+        if self._upkeep is not None:
+            self._upkeep.look_at_the_link_every(settings.link_cost_interval_s)
+        self._agent.post(lambda: self._sender.use(_upload(settings)))
 
     def _report(self) -> None:
         state = self.health()
@@ -223,6 +257,9 @@ class Service:
             queued=len(self._receiver.inbox),
             spool_bytes=self._spool.size_bytes,
             written_bytes=self._spool.written_bytes,
+            flash_bytes=self._spool.flash_bytes,
+            backlog=self._spool.backlog,
+            link_metered=self._probe.cost is LinkCost.METERED,
             undelivered={each.label: self._spool.undelivered_of(each) for each in StorageClass},
             undelivered_age_s=self._undelivered_age_s(),
             lost={(each.label, str(reason)): count for (each, reason), count in list(self._spool.lost.items())},
@@ -242,7 +279,9 @@ class Service:
         )
 
     def _undelivered_age_s(self) -> float:
-        times_ms = [self._spool.oldest_received_ms(each) for each in StorageClass]
+        """What waits for a free link is not late."""
+        held = self._sender.held
+        times_ms = [self._spool.oldest_received_ms(each) for each in StorageClass if each not in held]
         oldest_ms = min((time_ms for time_ms in times_ms if time_ms is not None), default=None)
         return 0.0 if oldest_ms is None else max(0.0, (self._clock.now_ms() - oldest_ms) / 1000)
 

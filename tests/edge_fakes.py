@@ -21,6 +21,7 @@ class FakeSink:
     delivered: list[Parcel] = field(default_factory=list)
     rebuilds: int = 0
     pending: list[Report] = field(default_factory=list)
+    wire_bytes: int = 0
 
     def send(self, parcel: Parcel) -> bool:
         if len(self.held) >= self.room:
@@ -77,14 +78,14 @@ class FakeReceiver:
     def stop(self) -> None:
         self.stopped = True
 
-    def signals(self, *numbers: int, asset_id: str = "car-1", size: int = 0) -> None:
+    def signals(self, *numbers: int, asset_id: str = "car-1", size: int = 0, now_ms: int = 1_750_000_000_000) -> None:
         """Messages whose payloads name them; the message id is the number + 1."""
         topic = mqtt_topic(Kind.VEHICLE, asset_id, Channel.SIGNALS)
         for number in numbers:
-            self.put(topic, f"{number}:".encode() + b"x" * size, number + 1)
+            self.put(topic, f"{number}:".encode() + b"x" * size, number + 1, now_ms)
 
-    def put(self, topic: str, payload: bytes, message_id: int) -> None:
-        self.waiting.append(delivery(topic, payload, message_id))
+    def put(self, topic: str, payload: bytes, message_id: int, now_ms: int = 1_750_000_000_000) -> None:
+        self.waiting.append(delivery(topic, payload, message_id, now_ms))
 
 
 def delivery(topic: str, payload: bytes, message_id: int, received_ms: int = 1_750_000_000_000) -> Delivery:

@@ -2,11 +2,13 @@
 
 import contextlib
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from edge.spool import files
 from edge.spool.disk import Disk, File
 from edge.spool.records import StorageClass
+
+PAGE_BYTES: Final = 4096
 
 
 class Position(NamedTuple):
@@ -43,6 +45,8 @@ class Chain:
         self.end_sequence = 0
         self.stream = 0
         """Of the blocks that are appended from now on."""
+        self.page_bytes = 0
+        """Of the pages that appends wrote to, since the start."""
         self._disk = disk
         self._segment_bytes = segment_bytes
         self._file: File | None = None
@@ -114,6 +118,9 @@ class Chain:
         self.end_ordinal += count
         self.end_sequence = first_sequence + count
         newest = self.segments[-1]
+        first_byte = newest.size_bytes - len(block)
+        self.page_bytes += (newest.size_bytes - 1) // PAGE_BYTES * PAGE_BYTES - first_byte // PAGE_BYTES * PAGE_BYTES
+        self.page_bytes += PAGE_BYTES
         newest.last_append_s = now_s
         newest.first_append_s = newest.first_append_s or now_s
 

@@ -21,13 +21,12 @@ from typing import Final, NamedTuple
 
 import google_crc32c
 
-from edge.spool.chain import Position
+from edge.spool.chain import PAGE_BYTES, Position
 from edge.spool.disk import Disk
 from edge.spool.lanes import Span
 from edge.spool.records import StorageClass
 
 NAMES: Final = ("checkpoint.0", "checkpoint.1")
-_FILE_BYTES: Final = 4096
 
 Spans = Mapping[StorageClass, list[Span]]
 
@@ -45,6 +44,8 @@ class Checkpoint:
     def __init__(self, disk: Disk, epoch: bytes) -> None:
         self._disk = disk
         self._epoch = epoch
+        self.page_bytes = 0
+        """Of the pages written since the start."""
         self._saved = [_read(disk, name, epoch) for name in NAMES]
 
     @property
@@ -67,6 +68,7 @@ class Checkpoint:
         self._saved[older] = None  # until it is written, nobody knows what it says
         _overwrite(self._disk, NAMES[older], line)
         self._saved[older] = saved
+        self.page_bytes += PAGE_BYTES
         return len(line)
 
     def needs(self, storage_class: StorageClass, first_ordinal: int, end_ordinal: int) -> bool:
@@ -81,7 +83,7 @@ def _overwrite(disk: Disk, name: str, line: bytes) -> None:
     if name not in disk.list():
         file = disk.create(name)
         with contextlib.closing(file):
-            file.append(bytes(_FILE_BYTES))
+            file.append(bytes(PAGE_BYTES))
             file.sync()
         disk.sync_directory()
     file = disk.open(name)
@@ -94,7 +96,7 @@ def _line(epoch: bytes, saved: Saved) -> bytes:
     named = {storage_class.label: [_flat(span) for span in members] for storage_class, members in saved.spans.items()}
     text = json.dumps({"epoch": epoch.hex(), "generation": saved.generation, "spans": named}).encode()
     line = f"{google_crc32c.value(text):08x} ".encode() + text + b"\n"
-    assert len(line) <= _FILE_BYTES
+    assert len(line) <= PAGE_BYTES
     return line
 
 
@@ -105,7 +107,7 @@ def _read(disk: Disk, name: str, epoch: bytes) -> Saved | None:
         return None
     with contextlib.closing(file):
         try:
-            return _parse(file.read(0, _FILE_BYTES), epoch)
+            return _parse(file.read(0, PAGE_BYTES), epoch)
         except OSError:
             return None
 

@@ -62,6 +62,11 @@ class Lanes:
         times_ms = [reader.oldest_received_ms for reader in list(self._readers)]
         return min((time_ms for time_ms in times_ms if time_ms is not None), default=None)
 
+    @property
+    def live_oldest_received_ms(self) -> int | None:
+        """The same of the live lane alone."""
+        return self._readers[-1].oldest_received_ms
+
     def read(self, backlog: bool) -> Chunk | None:
         """The next records of the live lane, or of the oldest one before it that has any. Raises OSError."""
         for reader in self._readers[:-1] if backlog else self._readers[-1:]:

@@ -93,6 +93,16 @@ class Spool:
         return sum(chain.size_bytes for chain in self._chains.values())
 
     @property
+    def flash_bytes(self) -> int:
+        """What was written, in whole pages of 4 KiB: a flash card writes no less."""
+        return sum(chain.page_bytes for chain in self._chains.values()) + self._checkpoint.page_bytes
+
+    @property
+    def backlog(self) -> int:
+        """Undelivered records of before a split. For any thread."""
+        return sum(lanes.backlog for lanes in self._lanes.values())
+
+    @property
     def undelivered(self) -> int:
         """Records, staged or durable, that are not confirmed."""
         return sum(part.record_count for part in self._staged) + sum(self.undelivered_of(each) for each in StorageClass)
@@ -104,6 +114,14 @@ class Spool:
     def oldest_received_ms(self, storage_class: StorageClass) -> int | None:
         """When the oldest unconfirmed record of a class was received; None when there is none, or it is unread."""
         return self._lanes[storage_class].oldest_received_ms
+
+    def live_oldest_received_ms(self, storage_class: StorageClass) -> int | None:
+        """The same of what is no backlog."""
+        return self._lanes[storage_class].live_oldest_received_ms
+
+    def live_stream(self, storage_class: StorageClass) -> int:
+        """What is appended now belongs to this stream; records of others are backlog."""
+        return self._chains[storage_class].stream
 
     @property
     def is_staged(self) -> bool:

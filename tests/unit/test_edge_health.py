@@ -48,7 +48,7 @@ def test_every_count_is_exported() -> None:
     counts = Counts(received=5, delivered=3)
     counts.dead_letters["too_large"] += 2
     registry = CollectorRegistry()
-    gauges = Gauges(True, 1, 2, 3, {"signals": 4}, 0.5, {("signals", "evicted"): 6})
+    gauges = Gauges(True, 1, 2, 3, 7, 8, True, {"signals": 4}, 0.5, {("signals", "evicted"): 6})
     registry.register(AgentCollector(counts, lambda: gauges))
     page = generate_latest(registry).decode()
     for line in (

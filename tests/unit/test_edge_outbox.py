@@ -2,7 +2,9 @@
 
 from edge.counts import Counts
 from edge.letters import Source
+from edge.lineup import Lineup
 from edge.outbox import Outbox
+from edge.pacing import Pacing
 from edge.parcels import Claim, Packer, Parcel
 from edge.spool.chain import Position
 from edge.spool.reader import Chunk
@@ -24,7 +26,7 @@ class World:
         self.counts = Counts()
         self.delivered: list[Parcel] = []
         self.packer = Packer(SOURCE)
-        self.outbox = Outbox(self.sink, self.packer, self.counts, self.delivered.append)
+        self.outbox = Outbox(self.sink, self.packer, self.counts, self.delivered.append, Lineup(50), Pacing(0, 0.0))
         self.now_s = 0.0
 
     def put(self, *numbers: int, asset_id: str = "car-1", channel: Channel = Channel.SIGNALS) -> None:

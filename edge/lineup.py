@@ -1,0 +1,95 @@
+"""Parcels that wait for the Kafka client, and whose turn it is. Pure.
+
+Events go first. Signals of the newest stream of the spool (what is live) and those of older streams (the backlog of an
+outage) take turns, so that each gets its share of the bytes while both have something; within a stream, and so for
+each asset within a stream, the order is that of `put`.
+"""
+
+from collections import deque
+from typing import Final
+
+from edge.parcels import Parcel
+from edge.spool.records import StorageClass
+
+_PERCENT: Final = 100
+
+
+class Lineup:
+    """`live_share_percent`: of the bytes of signals, for what is live, while there is a backlog."""
+
+    def __init__(self, live_share_percent: int) -> None:
+        self.live_share_percent = live_share_percent
+        self.held: frozenset[StorageClass] = frozenset()
+        """Classes that must not be sent now."""
+        self._events: deque[Parcel] = deque()
+        self._signals: dict[int, deque[Parcel]] = {}
+        """By stream."""
+        self._live_stream = 0
+        self._owed_bytes = 0.0
+        """What is live may send so much more before it is the backlog's turn; negative: the other way round."""
+
+    def __len__(self) -> int:
+        return len(self._events) + sum(map(len, self._signals.values()))
+
+    def put(self, parcel: Parcel) -> None:
+        """Add a parcel behind those of its stream."""
+        self._queue(parcel).append(parcel)
+
+    def put_first(self, parcel: Parcel) -> None:
+        """Add a parcel before those of its stream."""
+        self._queue(parcel).appendleft(parcel)
+
+    def _queue(self, parcel: Parcel) -> deque[Parcel]:
+        if parcel.storage_class is StorageClass.EVENTS:
+            return self._events
+        self._live_stream = max(self._live_stream, parcel.stream)
+        return self._signals.setdefault(parcel.stream, deque())
+
+    def set_live_stream(self, stream: int) -> None:
+        """Signals of older streams are backlog from now on."""
+        self._live_stream = max(self._live_stream, stream)
+
+    def first(self) -> Parcel | None:
+        """Whose turn it is; None when nothing may be sent."""
+        if self._events and StorageClass.EVENTS not in self.held:
+            return self._events[0]
+        if not self._signals or StorageClass.SIGNALS in self.held:
+            return None
+        return self._signals[self._turn()][0]
+
+    def _turn(self) -> int:
+        oldest = min(self._signals)
+        if self._live_stream not in self._signals or oldest == self._live_stream:
+            return oldest
+        return self._live_stream if self._owed_bytes > 0 else oldest
+
+    def take_first(self, was_sent: bool = True) -> Parcel:
+        """Remove the parcel whose turn it is; with `was_sent` it counts against its share."""
+        parcel = self.first()
+        assert parcel is not None
+        if parcel.storage_class is StorageClass.EVENTS:
+            return self._events.popleft()
+        if was_sent:
+            self._account(parcel)
+        queue = self._signals[parcel.stream]
+        queue.popleft()
+        if not queue:
+            del self._signals[parcel.stream]
+        return parcel
+
+    def _account(self, parcel: Parcel) -> None:
+        """Each byte of the one earns the other what its share is; who has nothing to send saves nothing up."""
+        if self._live_stream not in self._signals or len(self._signals) == 1:
+            self._owed_bytes = 0.0
+            return
+        size, live = len(parcel.value), self.live_share_percent
+        if parcel.stream == self._live_stream:
+            self._owed_bytes -= size * (_PERCENT - live)
+        else:
+            self._owed_bytes += size * live
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._events.clear()
+        self._signals.clear()
+        self._owed_bytes = 0.0

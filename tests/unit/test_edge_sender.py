@@ -1,0 +1,157 @@
+"""What is sent first: events, then live and backlog side by side, and what waits for a free link."""
+
+from edge.link import LinkCost
+from edge.spool.records import StorageClass
+from edge.upload import Upload
+from tests.edge_agent_world import World
+from tests.edge_disk import ROOMY, numbers_of
+
+EVENTS_TOPIC = "dt/fleet/vehicle/car-1/events"
+
+
+def by_epoch(world: World) -> dict[str, list[int]]:
+    """Numbers as they arrived, by the epoch that their batch carries."""
+    found: dict[str, list[int]] = {}
+    for parcel in world.sink.delivered:
+        epoch = world.sender._source.epoch_of(parcel.stream)
+        found.setdefault(epoch, []).extend(number for _, each in parcel.members for number in numbers_of(each))
+    return found
+
+
+def after_an_outage(upload: Upload | None = None) -> World:
+    """2,000 messages wait for an hour, then Kafka takes a parcel."""
+    world = World(ROOMY._replace(read_bytes=2_000), window_bytes_max=8_000, upload=upload)
+    world.sink.room = 2
+    for first in range(0, 2_000, 20):
+        world.receiver.signals(*range(first, first + 20), size=50, now_ms=world.clock.wall_ms)
+        world.turns(1, pause_ms=36_000)
+    return world
+
+
+def live(world: World, first: int) -> None:
+    """A second in which Kafka takes two parcels and ten messages come in."""
+    world.sink.deliver()
+    world.receiver.signals(*range(first, first + 10), size=50, now_ms=world.clock.wall_ms)
+    world.turns(2, pause_ms=500)
+
+
+def test_after_an_outage_what_comes_in_is_sent_beside_the_backlog() -> None:
+    world = after_an_outage()
+    for second in range(20):
+        live(world, 10_000 + 10 * second)
+    arrived = by_epoch(world)
+    assert len(arrived) == 2
+    backlog, fresh = arrived.values()
+    assert fresh[0] >= 10_000, "what came in after the split"
+    assert len(fresh) > 100
+    assert len(backlog) > 100
+    assert world.spool.backlog > 0
+    world.sink.room = 1_000
+    for _ in range(400):
+        world.sink.deliver()
+        world.turns(1)
+    for numbers in by_epoch(world).values():
+        assert numbers == sorted(numbers), "in order within each stream"
+        assert len(set(numbers)) == len(numbers)
+    assert sorted(world.delivered()) == [*range(2_000), *range(10_000, 10_200)]
+    assert world.spool.backlog == 0
+    assert world.spool.undelivered == 0
+
+
+def test_without_a_share_for_what_is_live_everything_is_sent_in_the_order_received() -> None:
+    world = after_an_outage(Upload(live_share_percent=0))
+    for second in range(5):
+        live(world, 10_000 + 10 * second)
+    world.sink.room = 1_000
+    for _ in range(400):
+        world.sink.deliver()
+        world.turns(1)
+    assert world.delivered() == [*range(2_000), *range(10_000, 10_050)]
+    assert len(by_epoch(world)) == 1
+
+
+def test_while_kafka_takes_nothing_there_is_no_split() -> None:
+    world = after_an_outage()
+    world.turns(50, pause_ms=10_000)
+    assert world.spool.live_stream(StorageClass.SIGNALS) == 0
+
+
+def test_a_kill_in_the_middle_of_a_split_keeps_every_record_in_its_stream() -> None:
+    world = after_an_outage()
+    for second in range(10):
+        live(world, 10_000 + 10 * second)
+    world.agent.request_checkpoint()
+    world.agent.turn()
+    before = by_epoch(world)
+    world.sink.held.clear()
+    world.disk = world.disk.after_crash()
+    world.reopen()
+    for second in range(10, 15):
+        live(world, 10_000 + 10 * second)
+    world.sink.room = 1_000
+    for _ in range(400):
+        world.sink.deliver()
+        world.turns(1)
+    after = by_epoch(world)
+    assert list(before) == list(after)[:2]
+    epoch_of = {number: epoch for epoch, numbers in before.items() for number in numbers}
+    for epoch, numbers in after.items():
+        first_arrivals = list(dict.fromkeys(numbers))
+        assert first_arrivals == sorted(first_arrivals)
+        assert all(epoch_of.get(number, epoch) == epoch for number in numbers)
+    assert set(world.delivered()) == {*range(2_000), *range(10_000, 10_150)}
+
+
+def test_events_overtake_signals() -> None:
+    world = World()
+    world.sink.room = 0
+    for number in range(30):
+        world.receiver.signals(number)
+        world.turns(1)
+    world.receiver.put(EVENTS_TOPIC, b"999:event", 1)
+    world.turns(3)
+    world.sink.room = 1_000
+    world.turns(2)
+    world.sink.deliver()
+    assert world.delivered()[0] == 999
+
+
+def test_signals_wait_for_a_free_link_and_events_do_not() -> None:
+    world = World(upload=Upload(metered_classes=frozenset({StorageClass.EVENTS})))
+    world.link_cost = LinkCost.METERED
+    world.receiver.signals(0, 1)
+    world.receiver.put(EVENTS_TOPIC, b"999:event", 1)
+    world.turns(5)
+    world.sink.deliver()
+    world.turns(5)
+    assert world.delivered() == [999]
+    assert world.sender.held == {StorageClass.SIGNALS}
+    assert len(world.receiver.acknowledged) == 3, "devices notice nothing"
+    world.link_cost = LinkCost.FREE
+    world.turns(5)
+    world.sink.deliver()
+    world.turns(1)
+    assert world.delivered() == [999, 0, 1]
+
+
+def test_what_was_read_before_the_link_became_metered_waits_as_well() -> None:
+    world = World(upload=Upload(metered_classes=frozenset({StorageClass.EVENTS})))
+    world.sink.room = 0
+    world.receiver.signals(0, 1)
+    world.turns(5)
+    world.link_cost = LinkCost.METERED
+    world.turns(1)
+    world.sink.room = 10
+    world.turns(5)
+    assert world.sink.held == []
+
+
+def test_a_metered_rate_is_kept() -> None:
+    world = World(upload=Upload(bytes_per_s=10_000, metered_bytes_per_s=500))
+    world.link_cost = LinkCost.METERED
+    world.receiver.signals(*range(200), size=100)
+    for _ in range(10):
+        world.turns(10, pause_ms=100)
+        world.sink.deliver()
+    given = sum(len(parcel.value) for parcel in world.sink.delivered)
+    assert 4_000 < given < 7_500
