@@ -19,6 +19,9 @@ LIMIT_AC: Final = 0.9
 LIMIT_DC: Final = 0.8
 
 _TAPER_FROM: Final = 0.75
+_EVENING: Final = 19.0
+_MORNING: Final = 6.0
+_EVENING_MARGIN: Final = 0.15
 _FAULT_LINGER_S: Final = 240.0
 
 
@@ -70,7 +73,8 @@ def advance(
     """One step of every session: power from the station's meter into the car's battery; then who is done."""
     rows = np.flatnonzero(stations.occupied)
     vehicles = stations.vehicle[rows]
-    wanted = _wanted_w(stations, cars, energy, rows, vehicles)
+    fresh = stations.began_s[rows] >= now_s  # who arrived in this step has spent it driving
+    wanted = np.where(fresh, 0.0, _wanted_w(stations, cars, energy, rows, vehicles))
     charging_stations.deliver(stations, rows, wanted, energy.pack_v[vehicles], ambient, step_s)
     power = np.zeros(len(plans.mode))
     power[vehicles] = stations.power_w[rows]
@@ -81,7 +85,7 @@ def advance(
     cars.is_charging = power > 0
     cars.metered_wh += power * step_s / 3_600.0
     cars.metered_s += np.where(cars.is_charging, step_s, 0.0)
-    done = (wanted <= 0) & np.isinf(stations.completed_s[rows])
+    done = ~fresh & (wanted <= 0) & np.isinf(stations.completed_s[rows])
     stations.completed_s[rows[done]] = now_s
     return _due_steps(stations, rows, now_s)
 
@@ -132,9 +136,15 @@ def free_station(stations: Stations, position: Floats, wants_dc: bool, can_dc: b
     return int(np.argmin(np.where(usable, distance, np.inf)))
 
 
-def linger_s(random: np.random.Generator) -> float:
-    """How long a finished car stays plugged in."""
-    return float(random.uniform(120.0, 900.0))
+def linger_s(random: np.random.Generator, hour: float = 12.0, is_dc: bool = True) -> float:
+    """How long a finished car stays plugged in: at a slow station until the morning, when it is evening."""
+    minutes_later = float(random.uniform(120.0, 900.0))
+    return minutes_later if is_dc or not is_evening(hour) else (_MORNING - hour) % 24.0 * 3_600.0 + minutes_later
+
+
+def is_evening(hour: float) -> bool:
+    """Whether drivers charge for the night; `hour` is that of the region, 0 to 24."""
+    return hour >= _EVENING or hour < _MORNING - 3.0
 
 
 def interrupt(stations: Stations, station: int, now_s: float) -> None:
@@ -153,8 +163,9 @@ def fail(stations: Stations, station: int, cause: int, now_s: float) -> None:
     interrupt(stations, station, now_s)
 
 
-def wants_charge(energy: Energy, rows: Rows) -> Flags:
-    """Which of `rows` should go to a station next."""
+def wants_charge(energy: Energy, rows: Rows, hour: float) -> Flags:
+    """Which of `rows` should go to a station next; in the evening drivers do not wait until they must."""
     soc = energy.state_of_charge[rows]
     is_bev = ~energy.has_engine[rows]
-    return np.asarray(energy.can_charge[rows] & (soc < np.where(is_bev, 0.35, 0.2)))
+    early = _EVENING_MARGIN if is_evening(hour) else 0.0
+    return np.asarray(energy.can_charge[rows] & (soc < early + np.where(is_bev, 0.35, 0.2)))

@@ -54,6 +54,9 @@ def run(
     misbehave: Annotated[
         float | None, typer.Option(help="Share of messages sent twice or too late [config: 0.01].")
     ] = None,
+    faults: Annotated[
+        Path | None, typer.Option(help="TOML file: what breaks how often [config, see simulator/faults.toml].")
+    ] = None,
     start: Annotated[
         str | None, typer.Option(help="When simulated time begins, ISO 8601 [so that it ends now].")
     ] = None,
@@ -75,7 +78,7 @@ def run(
         "duration_s": duration_s,
     }
     send = {"connections": connections, "misbehave": misbehave}
-    loaded = _load(config, {"fleet": fleet, "send": send, "mqtt": {"url": mqtt_url}}, check)
+    loaded = _load(config, {"fleet": fleet, "send": send, "mqtt": {"url": mqtt_url}}, check, faults)
     start_ms = _time_ms(start, "--start") if start else None
     from simulator import commands  # numpy and paho are not needed to complain about options
 
@@ -191,9 +194,12 @@ def _explained_failures() -> Iterator[None]:
         _fail(str(error), exits.UNREACHABLE)
 
 
-def _load(config: Path | None, options: dict[str, dict[str, Any]], check: bool = False) -> SimulatorSettings:
+def _load(
+    config: Path | None, options: dict[str, dict[str, Any]], check: bool = False, faults: Path | None = None
+) -> SimulatorSettings:
     try:
-        loaded = settings.load(config, options)
+        broken = {"faults": settings.read_faults(faults)} if faults is not None else {}
+        loaded = settings.load(config, options | broken)
     except ConfigError as error:
         _fail(str(error), exits.USAGE)
     if check:

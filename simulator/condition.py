@@ -25,7 +25,12 @@ LEVEL_LOW_BELOW: Final = 0.8
 """Share of coolant or oil below which its level reads LOW."""
 _SURFACE_CHARGE_V: Final = 0.35
 _SURFACE_CHARGE_S: Final = 240.0
-_CRANKING_DROP_V: Final = 1.9
+_CRANKING_DROP_V: Final = 1.5
+_CRANKING_DROP_AGED_V: Final = 0.6
+_CRANKING_DROP_V_PER_K: Final = 0.015
+_MILD_CELSIUS: Final = 10.0
+LOW_VOLTAGE_BATTERY_YEARS: Final = 5.0
+"""Then it is replaced."""
 _BATTERY_JOULES_PER_KELVIN_WH: Final = 6.0  # 6 kg of cells a kWh, 1 kJ/(kg·K)
 _WEAR_PERCENT_PER_MJ: Final = 70.0 / 4_500.0
 """4,500 MJ of friction wear pads from new to 70 %: 40,000 to 50,000 km of a mid-size car."""
@@ -43,6 +48,8 @@ class Condition:
     tyre: Floats
     rest_v: Floats
     charging_v: Floats
+    low_voltage_aged: Floats
+    """Age of the 12 V battery, 0 new to 1 due for replacement."""
     low_voltage: Floats
     low_voltage_a: Floats
     cold_kpa: Floats
@@ -101,11 +108,18 @@ def advance_battery_temperature(
     state.battery = np.minimum(approach(warmed, ambient, 7_200.0, step_s), 48.0)
 
 
-def advance_low_voltage(state: Condition, charged: Flags, cranking: Flags, stopped_s: Floats, noise: Floats) -> None:
-    """12 V: the alternator's or DC-DC converter's voltage, a dip while cranking, else rest after surface charge."""
+def advance_low_voltage(
+    state: Condition, ambient: Floats, charged: Flags, cranking: Flags, stopped_s: Floats, noise: Floats
+) -> None:
+    """12 V: the alternator's or DC-DC converter's voltage, a dip while cranking, else rest after surface charge.
+
+    The dip is deeper for an old battery and in the cold.
+    """
     surface = _SURFACE_CHARGE_V * np.exp(-stopped_s / _SURFACE_CHARGE_S)
     rest = state.rest_v + np.where(state.low_voltage_drop > 0, -state.low_voltage_drop, surface)
-    crank = state.rest_v - _CRANKING_DROP_V - 0.5 * state.low_voltage_drop
+    cold = _CRANKING_DROP_V_PER_K * np.maximum(_MILD_CELSIUS - ambient, 0.0)
+    drop = _CRANKING_DROP_V + _CRANKING_DROP_AGED_V * state.low_voltage_aged + cold
+    crank = state.rest_v - drop - 0.5 * state.low_voltage_drop
     voltage = np.where(charged, state.charging_v, np.where(cranking, crank, rest))
     state.low_voltage = voltage + 0.015 * noise
     state.low_voltage_a = np.where(charged, 6.0, np.where(cranking, -180.0, -0.05))

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from simulator import charging, condition, energy, motion, plans, world
+from simulator import charging, condition, energy, motion, plans, queueing, weather
 from simulator import stations as charging_stations
 from simulator.arrays import Flags, Floats, Integers, Rows
 from simulator.charging import Chargeable, SessionStep
@@ -86,7 +86,8 @@ def step(fleet: Fleet, step_s: float) -> Happened:
     happened = Happened(sessions=fleet.begun)
     fleet.begun = []
     fleet.now_s += step_s
-    fleet.ambient = world.ambient_celsius(fleet.start_s + fleet.now_s)
+    now = weather.at(fleet.traits.seed, fleet.start_s + fleet.now_s)
+    fleet.ambient, fleet.motion.road = now.celsius, now.road
     _depart(fleet, happened)
     _move(fleet, step_s, happened)
     _charge(fleet, step_s, happened)
@@ -116,8 +117,9 @@ def send_off(fleet: Fleet, rows: Rows) -> Rows:
     reach = energy.range_m(fleet.energy, fleet.motion.mass_kg, rows)
     can_go = reach > 1.2 * length + np.where(to_station, _RESERVE_TO_STATION_M, _RESERVE_M)
     fleet.plans.departs_s[rows[~can_go]] = fleet.now_s + _RETRY_S
-    fleet.stations.reserved[station[to_station & ~can_go]] = NOBODY
+    _release(fleet, rows[to_station & ~can_go], station[to_station & ~can_go])
     going: Rows = rows[can_go]
+    queueing.leave(fleet.plans, going)
     fleet.plans.station[going] = station[can_go]
     motion.depart(fleet.motion, going, position[can_go], fleet.random)
     plans.begin_trip(fleet.plans, going, place[can_go], fleet.now_s)
@@ -127,15 +129,23 @@ def send_off(fleet: Fleet, rows: Rows) -> Rows:
     return going
 
 
+def _release(fleet: Fleet, rows: Rows, stations: Integers) -> None:
+    """Cars that do not go after all give back what was kept for them."""
+    kept = fleet.stations.reserved[stations] == rows
+    fleet.stations.reserved[stations[kept]] = NOBODY
+
+
 def _stations_for(fleet: Fleet, rows: Rows) -> Integers:
     station: Integers = np.full(len(rows), NOBODY, dtype=np.int64)
-    for place in np.flatnonzero(charging.wants_charge(fleet.energy, rows)):
+    for place in np.flatnonzero(charging.wants_charge(fleet.energy, rows, fleet.hour)):
         row = rows[place]
         can_dc = bool(fleet.cars.dc_max_w[row] > 0)
         found = charging.free_station(fleet.stations, fleet.motion.position[row], can_dc, can_dc)
-        station[place] = found
         if found != NOBODY:
             fleet.stations.reserved[found] = row
+        elif fleet.plans.place[row] != Place.SITE:  # who has just waited in vain goes elsewhere first
+            found = queueing.shortest(fleet.stations, fleet.plans, fleet.motion.position[row], can_dc)
+        station[place] = found
     return station
 
 
@@ -155,12 +165,22 @@ def _move(fleet: Fleet, step_s: float, happened: Happened) -> None:
     plans.park(fleet.plans, rows, fleet.now_s, fleet.hour, fleet.random)
     for vehicle in rows[fleet.plans.station[rows] != NOBODY].tolist():
         station = int(fleet.plans.station[vehicle])
+        is_free = fleet.stations.vehicle[station] == NOBODY
         if fleet.stations.faulted[station]:
-            fleet.stations.reserved[station] = fleet.plans.station[vehicle] = NOBODY
-            continue
-        fleet.stations.linger_s[station] = charging.linger_s(fleet.random)
-        begun = charging.plug_in(fleet.stations, fleet.plans, fleet.cars, vehicle, station, fleet.now_s)
-        happened.sessions.append(begun)
+            _release(fleet, np.array([vehicle]), np.array([station]))
+            fleet.plans.station[vehicle] = NOBODY
+        elif is_free and fleet.stations.reserved[station] in (NOBODY, vehicle):
+            _plug_in(fleet, vehicle, station, happened)
+        else:
+            queueing.join(fleet.plans, vehicle, fleet.now_s)
+
+
+def _plug_in(fleet: Fleet, vehicle: int, station: int, happened: Happened) -> None:
+    stations = fleet.stations
+    stations.linger_s[station] = charging.linger_s(fleet.random, fleet.hour, bool(stations.is_dc[station]))
+    queueing.leave(fleet.plans, np.array([vehicle]))
+    begun = charging.plug_in(stations, fleet.plans, fleet.cars, vehicle, station, fleet.now_s)
+    happened.sessions.append(begun)
 
 
 def _charge(fleet: Fleet, step_s: float, happened: Happened) -> None:
@@ -169,6 +189,10 @@ def _charge(fleet: Fleet, step_s: float, happened: Happened) -> None:
         if change.phase == "Ended":
             charging.unplug(fleet.stations, fleet.plans, change.vehicle, change.station, fleet.now_s)
     happened.sessions.extend(steps)
+    for station in [change.station for change in steps if change.phase == "Ended"]:
+        vehicle = queueing.next_in_line(fleet.stations, fleet.plans, fleet.cars, station)
+        if vehicle != NOBODY:
+            _plug_in(fleet, vehicle, station, happened)
 
 
 def _age(fleet: Fleet, step_s: float) -> None:
@@ -181,7 +205,7 @@ def _age(fleet: Fleet, step_s: float) -> None:
     condition.advance_battery_temperature(state, ambient, heat_w, fleet.energy.capacity_wh, step_s)
     cranking = fleet.cranking
     charged = (driving & ~cranking) | fleet.cars.is_charging
-    condition.advance_low_voltage(state, charged, cranking, fleet.mode_s, noise)
+    condition.advance_low_voltage(state, ambient, charged, cranking, fleet.mode_s, noise)
     condition.advance_tyres(state, step_s)
     condition.wear_brakes(state, fleet.energy.friction_w, fleet.worn_out, step_s)
     condition.service(state, fleet.motion.odometer_m, ~driving)

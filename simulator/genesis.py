@@ -8,10 +8,10 @@ from typing import Final
 
 import numpy as np
 
-from simulator import breakdown, charging, energy, faults, identity, models, motion, plans, stations, world
+from simulator import breakdown, charging, energy, faults, identity, models, motion, plans, stations, weather, world
 from simulator.arrays import Flags, Floats, Rows, stream
 from simulator.charging import Chargeable
-from simulator.condition import SERVICE_INTERVAL_KM, Condition
+from simulator.condition import LOW_VOLTAGE_BATTERY_YEARS, SERVICE_INTERVAL_KM, Condition
 from simulator.energy import Energy
 from simulator.faults import Fault, FaultKind
 from simulator.fleet import Fleet
@@ -43,13 +43,13 @@ def create(seed: int, vehicle_count: int, station_count: int, start_s: float, pl
             odometer_m=identity.odometer_m(traits),
         ),
         energy=_energy(traits),
-        condition=_condition(traits, world.ambient_celsius(start_s)),
+        condition=_condition(traits, weather.at(seed, start_s).celsius),
         plans=_parked(homes, vehicle_count, random),
         cars=_chargeable(traits),
         stations=stations.create(identity.stations(seed, station_count)),
         random=random,
         worn_out=np.zeros(vehicle_count, dtype=np.bool_),
-        ambient=world.ambient_celsius(start_s),
+        ambient=weather.at(seed, start_s).celsius,
     )
     reserved = _place_faulty(fleet, planned)
     _plug_some(fleet, reserved, planned)
@@ -106,6 +106,8 @@ def _condition(traits: VehicleTraits, ambient: float) -> Condition:
     placard = _column([models.VEHICLES[index].placard_kpa for index in traits.model])
     offset = stream(seed, "weather").normal(0.0, 0.8, count)
     air = np.full(count, ambient) + offset
+    years = identity.AGE_REFERENCE.year - traits.year + stream(seed, "low voltage battery").random(count)
+    aged = (years % LOW_VOLTAGE_BATTERY_YEARS) / LOW_VOLTAGE_BATTERY_YEARS
     driven_km = identity.odometer_m(traits) / 1_000.0
     until_service = SERVICE_INTERVAL_KM * stream(seed, "service").random(count) + 100.0
     return Condition(
@@ -114,7 +116,8 @@ def _condition(traits: VehicleTraits, ambient: float) -> Condition:
         oil=air.copy(),
         battery=air.copy(),
         tyre=air.copy(),
-        rest_v=12.48 + 0.24 * stream(seed, "rest voltage").random(count),
+        rest_v=12.72 - 0.2 * aged - 0.04 * stream(seed, "rest voltage").random(count),
+        low_voltage_aged=aged,
         charging_v=13.65 + 0.45 * stream(seed, "charging voltage").random(count),
         low_voltage=np.full(count, 12.6),
         low_voltage_a=np.zeros(count),
@@ -158,6 +161,7 @@ def _parked(homes: world.Places, count: int, random: np.random.Generator) -> Pla
         trip_began_s=np.zeros(count),
         trips=np.zeros(count, dtype=np.int64),
         station=np.full(count, NOBODY),
+        waits_since_s=np.full(count, np.inf),
     )
 
 

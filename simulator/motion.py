@@ -43,6 +43,8 @@ class Motion:
     hold_until_s: Floats
     wheel_w: Floats
     heading: Floats
+    road: float = 1.0
+    """Share of the usual speed that the weather allows."""
 
     @classmethod
     def at(cls, position: Floats, mass_kg: Floats, drag_m2: Floats, pace: Floats, odometer_m: Floats) -> "Motion":
@@ -105,7 +107,7 @@ def wheel_power_w(motion: Motion, speed: Floats) -> Floats:
 
 
 def _next_speed(motion: Motion, remaining: Floats, step_s: float) -> Floats:
-    limit = _limit(motion, np.arange(len(remaining))) * motion.pace
+    limit = _limit(motion, np.arange(len(remaining))) * motion.pace * motion.road
     room = np.maximum(np.minimum(remaining, motion.next_stop_m - motion.trip_m), 0.0)
     allowed = np.minimum(limit, np.sqrt(2 * _COMFORT_BRAKE * room))
     fastest = motion.speed + step_s * 1.6 * motion.pace * np.maximum(1.0 - motion.speed / 60.0, 0.1)

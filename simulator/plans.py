@@ -55,7 +55,9 @@ class Plans:
     trip_began_s: Floats
     trips: Integers
     station: Integers
-    """The station a car is plugged into or on its way to; -1 for none."""
+    """The station a car is plugged into, waits for or is on its way to; -1 for none."""
+    waits_since_s: Floats
+    """When a car joined the queue of its station; infinite for those that do not wait."""
 
     @property
     def driving(self) -> Flags:

@@ -1,5 +1,6 @@
 """Settings of the simulator: what the fleet is, what breaks, how it is sent. One table of the TOML file each."""
 
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -120,6 +121,17 @@ def load(file: Path | None, options: dict[str, dict[str, Any]]) -> SimulatorSett
     if faults:
         raise ConfigError(faults)
     return settings.model_copy(update=sections)
+
+
+def read_faults(file: Path) -> dict[str, Any]:
+    """What breaks how often, from a file of its own (`simulator/faults.toml` is one with the defaults).
+
+    Raises `ConfigError`; the values are checked by `load`.
+    """
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError([f"{file}: {error}"]) from error
 
 
 def _given(section: Section) -> dict[str, Any]:

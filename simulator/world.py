@@ -118,13 +118,6 @@ def coordinates(position: Floats) -> tuple[Floats, Floats]:
     return latitude, CENTRE_LONGITUDE + np.degrees(east / (_EARTH_RADIUS_M * shrink))
 
 
-def ambient_celsius(time_s: float) -> float:
-    """Air temperature of the region at a time (s since 1970): a year's and a day's wave."""
-    year = math.cos(2 * math.pi * (time_s / 86_400.0 - 200.0) / 365.25)
-    day = math.cos(2 * math.pi * (time_s / 3_600.0 - 14.0) / 24.0)
-    return 10.0 + 10.0 * year + 5.0 * day
-
-
 def _turned(position: Floats) -> tuple[Floats, Floats]:
     cosine, sine = math.cos(_TURN_RADIANS), math.sin(_TURN_RADIANS)
     return cosine * position[:, 0] - sine * position[:, 1], sine * position[:, 0] + cosine * position[:, 1]

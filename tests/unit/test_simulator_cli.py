@@ -1,10 +1,12 @@
 """The command line: what cannot be done is explained in a line, with the exit code of its kind."""
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+import simulator
 from runtime import exits
 from simulator import settings
 from simulator.cli import app
@@ -58,6 +60,22 @@ def test_options_override_the_environment_and_that_the_file(tmp_path, monkeypatc
     monkeypatch.setenv("FLEETFOLD_SIM__FLEET__SEED", "20")
     loaded = settings.load(tmp_path / "sim.toml", {"fleet": {"vehicles": None, "seed": 300}}).fleet
     assert (loaded.vehicles, loaded.stations, loaded.seed, loaded.speedup) == (1, 20, 300, 2.0)
+
+
+def test_the_faults_file_has_every_fault_with_its_default():
+    file = Path(simulator.__file__).parent / "faults.toml"
+    assert settings.read_faults(file) == settings.FaultSection().model_dump()
+    assert settings.load(None, {"faults": settings.read_faults(file)}).faults == settings.FaultSection()
+
+
+def test_a_faults_file_with_a_wrong_key_or_none_at_all_is_explained(tmp_path):
+    wrong = tmp_path / "faults.toml"
+    wrong.write_text("tyre_leek = 0.1\noil_loss = 2\n")
+    answer = _call("run", "--truth", tmp_path / "t", "--faults", wrong)
+    assert answer.exit_code == exits.USAGE
+    assert "faults.tyre_leek" in answer.stderr
+    assert "faults.oil_loss" in answer.stderr
+    assert "none.toml" in _call("run", "--truth", tmp_path / "t", "--faults", tmp_path / "none.toml").stderr
 
 
 def test_an_interval_is_a_whole_number_of_steps(tmp_path):

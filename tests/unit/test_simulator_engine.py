@@ -4,9 +4,12 @@ import hashlib
 import itertools
 from collections import defaultdict
 
+import numpy as np
 import pytest
 
+from simulator import queueing, weather
 from simulator.engine import Engine
+from simulator.plans import NOBODY, Mode
 from tests.simulator_world import NO_FAULTS, START_MS, decoded, events, run, samples, series, settings
 from wire import catalogue, codec, frames
 from wire.messages import AnyEvent, ConnectionState, Frame, shaped
@@ -199,3 +202,38 @@ def test_without_fault_rates_nothing_breaks():
     engine = Engine(settings(faults=NO_FAULTS), START_MS)
     run(engine, 600)
     assert engine.fault_reports == []
+
+
+def test_queues_form_where_stations_are_few_and_who_came_first_charges_first():
+    engine = Engine(settings(faults=NO_FAULTS, vehicles=240, stations=4), START_MS - 8 * 3_600_000)
+    waited, served = {}, []
+    fleet = engine.fleet
+    for _ in range(5_400):
+        before = set(np.flatnonzero(queueing.waiting(fleet.plans)).tolist())
+        engine.step()
+        now = set(np.flatnonzero(queueing.waiting(fleet.plans)).tolist())
+        waited |= dict.fromkeys(now - before, fleet.now_s)
+        served += [(fleet.now_s, row) for row in before - now if fleet.plans.mode[row] == Mode.PLUGGED]
+        free = ~fleet.stations.occupied & (fleet.stations.reserved == NOBODY) & ~fleet.stations.faulted
+        if now:
+            sites = fleet.stations.position[fleet.plans.station[sorted(now)]]
+            for station in np.flatnonzero(free).tolist():
+                near = np.abs(sites - fleet.stations.position[station]).sum(axis=1) < 100
+                fits = (fleet.cars.dc_max_w[sorted(now)] > 0) | ~fleet.stations.is_dc[station]
+                assert not (near & fits).any(), "nobody waits beside a free station that fits"
+    assert len(waited) > 5
+    assert len(served) > 2
+    assert all(at_s > waited[row] for at_s, row in served)
+
+
+def test_weather_has_seasons_fronts_and_rain_and_is_the_same_for_the_same_seed():
+    def year(seed):
+        return [weather.at(seed, START_MS / 1_000 + hour * 3_600.0) for hour in range(0, 8_766, 6)]
+
+    one = year(1)
+    assert one == year(1) != year(2)
+    january = [now.celsius for now in one if now.celsius < 2]
+    assert -14 < min(now.celsius for now in one) < 0 < 25 < max(now.celsius for now in one) < 34
+    assert january
+    assert 0.05 < sum(now.is_wet for now in one) / len(one) < 0.35
+    assert {now.road for now in one} == {1.0, 0.88}
