@@ -9,6 +9,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Rows = NDArray[np.intp]
+Texts = NDArray[np.bytes_]
 
 
 def stream(seed: int, name: str) -> np.random.Generator:

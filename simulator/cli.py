@@ -4,6 +4,7 @@ Answers go to stdout, notes and faults to stderr. Exit codes: see `runtime.exits
 """
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -46,7 +47,9 @@ def run(
     stations: StationsOption = None,
     seed: SeedOption = None,
     speedup: Annotated[float | None, typer.Option(help="Simulated seconds in a second [config: 60].")] = None,
-    interval_s: Annotated[int | None, typer.Option(help="Simulated seconds between frames [config: 10].")] = None,
+    interval: Annotated[
+        str | None, typer.Option(help="Simulated time between the frames of a device: 10s, 2m, 1h [config: 10s].")
+    ] = None,
     duration_s: Annotated[float | None, typer.Option(help="Seconds; 0: until stopped [config: 60].")] = None,
     connections: Annotated[
         int | None, typer.Option(help="MQTT connections; 0: one per device, with a last will [config: 4].")
@@ -74,7 +77,7 @@ def run(
         "stations": stations,
         "seed": seed,
         "speedup": speedup,
-        "interval_s": interval_s,
+        "interval_s": _seconds(interval, "--interval") if interval else None,
         "duration_s": duration_s,
     }
     send = {"connections": connections, "misbehave": misbehave}
@@ -207,6 +210,13 @@ def _load(
         raise typer.Exit(exits.OK)
     logs.configure(loaded.log)
     return loaded
+
+
+def _seconds(text: str, option: str) -> int:
+    match = re.fullmatch(r"(\d{1,9})(s|m|h)?", text)
+    if match is None:
+        _fail(f"{option}: {text!r} is not a time like 10s, 2m or 1h", exits.USAGE)
+    return int(match[1]) * {"s": 1, "m": 60, "h": 3_600}[match[2] or "s"]
 
 
 def _time_ms(text: str, option: str) -> int:

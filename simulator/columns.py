@@ -93,6 +93,30 @@ VEHICLE: Final = (
     Column("Vehicle.VehicleIdentification.Year", "integer"),
 )
 
+FIRST: Final = (
+    "Vehicle.Speed",
+    "Vehicle.TraveledDistance",
+    "Vehicle.CurrentLocation.Latitude",
+    "Vehicle.CurrentLocation.Longitude",
+    "Vehicle.CurrentLocation.Heading",
+    "Vehicle.LowVoltageSystemState",
+    "Vehicle.LowVoltageBattery.CurrentVoltage",
+    *(f"Vehicle.Chassis.Axle.{wheel}.Tire.Pressure" for wheel in WHEELS),
+    "Vehicle.Diagnostics.IsMILOn",
+    f"{_ENGINE}.EngineCoolant.Temperature",
+    f"{_ENGINE}.Speed",
+    f"{_BATTERY}.StateOfCharge.Current",
+    f"{_BATTERY}.CurrentVoltage",
+    f"{_BATTERY}.CurrentCurrent",
+    f"{_BATTERY}.Temperature.Max",
+    f"{_BATTERY}.CellVoltage.Min",
+    f"{_BATTERY}.CellVoltage.Max",
+    "Vehicle.Diagnostics.DTCCount",
+    "Vehicle.Exterior.AirTemperature",
+    "Vehicle.IsMoving",
+)
+"""What a vehicle sends first when it sends a given number of signals; the other columns follow in their order."""
+
 STATION: Final = (
     Column("Station.ChargingStation.AvailabilityState", "text"),
     Column("Station.EVSE.AvailabilityState", "text"),
@@ -149,7 +173,7 @@ class Table:
 
     def rounded(self, values: Floats) -> Floats:
         """At the resolution of the wire."""
-        return np.asarray(np.rint(values * self.scale) / self.scale)
+        return np.asarray(np.rint(values * self.scale) / self.scale + 0.0)  # and no negative zeros
 
 
 def table(columns: tuple[Column, ...], texts: dict[str, Sequence[Any]]) -> Table:

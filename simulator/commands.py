@@ -25,6 +25,7 @@ from simulator.show import Progress
 from simulator.truth import Truth, TruthWriter
 from wire import topics
 
+_OTHER_FILES: Final = 64
 _ENDS_BEFORE_NOW_MS: Final = 10_000
 """A recording without a clock is laid out to end this long before the replay begins."""
 
@@ -146,7 +147,7 @@ def verify(settings: SimulatorSettings, directories: list[Path], wait_s: float) 
         while time.monotonic() < deadline and database.folded() < world.sent - world.unacknowledged:
             time.sleep(0.25)
         activity_ids = database.activity_ids() if world.activities else []
-        actual = database.actual(sorted(world.assets))
+        actual = database.actual(world.asset_ids)
         return report.verdict(world, actual, int(time.time() * 1_000), activity_ids)
 
 
@@ -154,3 +155,4 @@ def _check_connections(settings: SimulatorSettings, devices: int) -> None:
     limit = settings.send.devices_with_own_connection_max
     if settings.send.connections == 0 and devices > limit:
         raise UnusableError(f"send.connections = 0 is for at most {limit} devices, these are {devices}")
+    mqtt.allow_files(_OTHER_FILES + (settings.send.connections or devices))

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from simulator import identity
-from simulator.arrays import Flags, Floats, Integers, stream
+from simulator.arrays import Flags, Floats, Integers, Texts, stream
 from simulator.settings import FleetSection
 from wire import catalogue, codec
 from wire.messages import ConnectionState, plain
@@ -14,6 +14,9 @@ from wire.topics import Channel, Kind
 
 _SOFTWARE: Final = ("tcu 4.2.0", "tcu 4.3.1", "tcu 5.0.0")
 _DAY_S: Final = 86_400.0
+
+UNCOUNTED: Final = -1
+"""The position in the truth of a message that is not there, since it is sent a second time."""
 
 
 class Message(NamedTuple):
@@ -28,6 +31,8 @@ class Message(NamedTuple):
     """A re-send of a message that was sent before: not in the truth a second time."""
     will: bytes | None = None
     """Of a birth: what the broker shall say if the device vanishes, for devices with a connection of their own."""
+    cells_at: int | None = None
+    """Where the truth has the cells of this frame: its number among all frames that it has as cells."""
 
 
 @dataclass(slots=True)
@@ -45,7 +50,8 @@ class Devices:
     sleeps: Flags
     awake: Flags
     boots: Integers
-    session_ms: Integers
+    sessions: Texts
+    """Each names one life of a device: when it started and how often it had before."""
     signal_seq: Integers
     event_seq: Integers
     reboots_at_s: Floats
@@ -56,14 +62,14 @@ class Devices:
         return len(self.ids)
 
     def session(self, row: int) -> str:
-        """Names one life of a device: when it started and how often it had before."""
-        return f"{int(self.session_ms[row]):x}-{int(self.boots[row]):x}"
+        """The present one, or the last."""
+        return bytes(self.sessions[row]).decode()
 
     def boot(self, row: int, now_ms: int) -> Message:
         """Begin a session; the message is its birth."""
         self.awake[row] = True
         self.boots[row] += 1
-        self.session_ms[row] = now_ms
+        self.sessions[row] = f"{now_ms:x}-{int(self.boots[row]):x}"
         self.signal_seq[row] = 0
         self.event_seq[row] = 0
         return self._connection(row, now_ms, online=True)._replace(will=self.will(row))
@@ -84,6 +90,14 @@ class Devices:
     def message(self, row: int, channel: Channel, payload: bytes) -> Message:
         """A payload of this device, addressed."""
         return Message(self.first_device + row, self.kind, self.ids[row], channel, payload)
+
+    def frames(self, rows: list[int], payloads: list[bytes], numbers: list[int | None]) -> list[Message]:
+        """The payloads of many devices, addressed."""
+        first, kind, ids = self.first_device, self.kind, self.ids
+        return [
+            Message(first + row, kind, ids[row], Channel.SIGNALS, payload, cells_at=number)
+            for row, payload, number in zip(rows, payloads, numbers, strict=True)
+        ]
 
     def _connection(self, row: int, now_ms: int, *, online: bool) -> Message:
         state = ConnectionState(
@@ -117,11 +131,11 @@ def create(settings: FleetSection, kind: Kind, count: int, first_device: int) ->
         sleeps=share("sleeps", settings.sleepers if is_vehicle else 0.0),
         awake=np.zeros(count, dtype=np.bool_),
         boots=np.zeros(count, dtype=np.int64),
-        session_ms=np.zeros(count, dtype=np.int64),
+        sessions=np.zeros(count, dtype="S24"),
         signal_seq=np.zeros(count, dtype=np.int64),
         event_seq=np.zeros(count, dtype=np.int64),
         reboots_at_s=_first_reboots(seed, kind, count, settings.reboots_per_day),
-        returns_at_s=np.zeros(count),
+        returns_at_s=settings.ramp_s * stream(seed, f"{kind} ramp").random(count),
     )
 
 

@@ -10,12 +10,15 @@ from typing import Any, Final
 import numpy as np
 
 from simulator.arrays import Flags, Floats, Integers, Rows
-from simulator.columns import Table
+from simulator.cells import Cells
+from simulator.columns import FIRST, Table
 from simulator.devices import Devices, Message
+from simulator.packing import Packer
 from wire import codec
-from wire.topics import Channel
 
 _SAMPLES_PER_FRAME: Final = 5
+
+Encoded = tuple[list[Message], Cells]
 
 
 @dataclass(slots=True)
@@ -24,6 +27,8 @@ class Reporter:
 
     table: Table
     devices: Devices
+    by_path: Packer
+    by_number: Packer
     last: Floats
     full_at_s: Floats
     sample_steps: int
@@ -32,6 +37,8 @@ class Reporter:
     samples: Floats
     sample_ms: Integers
     sampled: Integers
+    order: Rows
+    """Columns, those first that frames of a given number of signals have first."""
 
 
 def create(table: Table, devices: Devices, interval_steps: int) -> Reporter:
@@ -41,9 +48,13 @@ def create(table: Table, devices: Devices, interval_steps: int) -> Reporter:
     slots = interval_steps // sample_steps + 1
     slot = np.full(count, -1)
     slot[devices.several] = np.arange(several)
+    first = [table.index_of[path] for path in FIRST if path in table.index_of]
+    others = [column for column in range(len(table.columns)) if column not in first]
     return Reporter(
         table=table,
         devices=devices,
+        by_path=Packer(table, table.paths),
+        by_number=Packer(table, table.numbers),
         last=np.full((count, len(table.columns)), np.nan),
         full_at_s=np.full(count, -np.inf),
         sample_steps=sample_steps,
@@ -51,6 +62,7 @@ def create(table: Table, devices: Devices, interval_steps: int) -> Reporter:
         samples=np.zeros((several, slots, len(table.fast))),
         sample_ms=np.zeros((several, slots), dtype=np.int64),
         sampled=np.zeros(several, dtype=np.int64),
+        order=np.array([*first, *others], dtype=np.intp),
     )
 
 
@@ -72,56 +84,99 @@ def sample(reporter: Reporter, rows: Rows, values: Floats, now_ms: int) -> None:
     reporter.sampled[slots] = at + 1
 
 
-def report(
-    reporter: Reporter, rows: Rows, values: Floats, now_s: float, now_ms: int, full_every_s: float
-) -> list[Message]:
-    """One frame for each of `rows` from `values [rows, columns]`."""
-    last, table = reporter.last[rows], reporter.table
+def changed(reporter: Reporter, rows: Rows, values: Floats, now_s: float, full_every_s: float) -> Flags:
+    """Which cells of `values [rows, columns]` go into the frames: what moved, or all of them where it is time."""
+    table = reporter.table
     full = now_s >= reporter.full_at_s[rows]
     reporter.full_at_s[rows[full]] = now_s + full_every_s
-    known = np.isfinite(values)
-    moved = ~(np.abs(values - last) < table.deadband)  # also where nothing was sent yet
-    send = known & (moved | table.always | full[:, None])
+    moved = ~(np.abs(values - reporter.last[rows]) < table.deadband)  # also where nothing was sent yet
+    return np.asarray(np.isfinite(values) & (moved | table.always | full[:, None]))
+
+
+def first_known(reporter: Reporter, values: Floats, count: int) -> Flags:
+    """The cells of the first `count` signals that each device has."""
+    known = np.isfinite(values)[:, reporter.order]
+    send = np.empty_like(known)
+    send[:, reporter.order] = known & (np.cumsum(known, axis=1) <= count)
+    return send
+
+
+def report(reporter: Reporter, rows: Rows, values: Floats, send: Flags, now_ms: int, first: int) -> Encoded:
+    """One frame for each of `rows` with the cells `send` of `values [rows, columns]`.
+
+    Frames of several samples are more than cells of one time; the others are numbered from `first`.
+    """
+    devices, last = reporter.devices, reporter.last[rows]
     reporter.last[rows] = np.where(send, values, last)
-    starts = np.concatenate([[0], np.cumsum(send.sum(axis=1))]).tolist()
-    columns = np.nonzero(send)[1].tolist()
-    numbers = values[send].tolist()
-    messages = []
-    for place, row in enumerate(rows.tolist()):
-        begin, end = starts[place], starts[place + 1]
-        chosen, chosen_numbers = columns[begin:end], numbers[begin:end]
-        messages.append(_frame(reporter, row, chosen, chosen_numbers, last[place], values[place], now_ms))
-    return messages
+    spread = _is_spread(reporter, rows)
+    plain = np.flatnonzero(~spread)
+    cells = _cells(reporter, rows[plain], values[plain], send[plain], now_ms, first)
+    payloads: list[bytes] = [b""] * len(rows)
+    for packer, chosen in _ways(reporter, rows, plain):
+        of = rows[chosen]
+        packed = packer.frames(send[chosen], values[chosen], now_ms, devices.sessions[of], devices.signal_seq[of])
+        for place, payload in zip(chosen.tolist(), packed, strict=True):
+            payloads[place] = payload
+    for place in np.flatnonzero(spread | devices.json[rows]).tolist():
+        row = int(rows[place])
+        frame = _frame(reporter, row, send[place], values[place], now_ms)
+        if spread[place]:
+            _spread(reporter, row, frame, last[place], values[place])
+        payloads[place] = codec.to_json(frame) if devices.json[row] else codec.to_msgpack(frame)
+    devices.signal_seq[rows] += 1
+    numbers: list[int | None] = [None] * len(rows)
+    for number, place in enumerate(plain.tolist(), first):
+        numbers[place] = number
+    return devices.frames(rows.tolist(), payloads, numbers), cells
 
 
-def _frame(
-    reporter: Reporter, row: int, columns: list[int], numbers: list[float], last: Floats, values: Floats, now_ms: int
-) -> Message:
+def _cells(reporter: Reporter, rows: Rows, values: Floats, send: Flags, now_ms: int, first: int) -> Cells:
+    scale = np.broadcast_to(reporter.table.scale, send.shape)[send]
+    return Cells(
+        kind=reporter.devices.kind,
+        ts_ms=now_ms,
+        first=first,
+        rows=rows,
+        sequences=reporter.devices.signal_seq[rows],
+        send=send,
+        units=np.rint(values[send] * scale).astype(np.int64),
+    )
+
+
+def _is_spread(reporter: Reporter, rows: Rows) -> Flags:
+    """Which of `rows` have kept samples for this frame."""
+    slots = reporter.slot[rows]
+    if not len(reporter.sampled):
+        return np.zeros(len(rows), dtype=np.bool_)
+    return np.asarray((slots >= 0) & (reporter.sampled[slots] > 0))
+
+
+def _ways(reporter: Reporter, rows: Rows, plainly: Rows) -> list[tuple[Packer, Rows]]:
+    """Who among the places `plainly` of `rows` is packed how; those who speak JSON are not packed."""
+    devices = reporter.devices
+    packed = plainly[~devices.json[rows[plainly]]]
+    numbered = devices.numbers[rows[packed]]
+    ways = [(reporter.by_number, packed[numbered]), (reporter.by_path, packed[~numbered])]
+    return [(packer, chosen) for packer, chosen in ways if len(chosen)]
+
+
+def _frame(reporter: Reporter, row: int, send: Flags, values: Floats, now_ms: int) -> dict[str, Any]:
     devices, table = reporter.devices, reporter.table
     keys = table.numbers if devices.numbers[row] else table.paths
-    signals: dict[Any, Any] = {
-        keys[column]: table.value(column, number) for column, number in zip(columns, numbers, strict=True)
-    }
-    frame = {
+    columns = np.flatnonzero(send).tolist()
+    return {
         "v": 1,
         "ts": now_ms,
-        "signals": signals,
+        "signals": {keys[column]: table.value(column, float(values[column])) for column in columns},
         "session": devices.session(row),
         "seq": int(devices.signal_seq[row]),
     }
-    slot = int(reporter.slot[row])
-    if slot >= 0 and reporter.sampled[slot]:
-        _spread(reporter, row, frame, last, values, keys)
-    devices.signal_seq[row] += 1
-    payload = codec.to_json(frame) if devices.json[row] else codec.to_msgpack(frame)
-    return devices.message(row, Channel.SIGNALS, payload)
 
 
-def _spread(
-    reporter: Reporter, row: int, frame: dict[str, Any], last: Floats, values: Floats, keys: tuple[Any, ...]
-) -> None:
+def _spread(reporter: Reporter, row: int, frame: dict[str, Any], last: Floats, values: Floats) -> None:
     """Put the kept samples before the present one: lists with null where nothing moved."""
     slot, table = int(reporter.slot[row]), reporter.table
+    keys: tuple[Any, ...] = table.numbers if reporter.devices.numbers[row] else table.paths
     count = int(reporter.sampled[slot])
     times = reporter.sample_ms[slot, :count].tolist()
     signals = {key: [None] * count + [value] for key, value in frame["signals"].items()}

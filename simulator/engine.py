@@ -7,6 +7,7 @@ same bytes.
 """
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -27,6 +28,7 @@ from simulator import (
     visibility,
 )
 from simulator.arrays import Flags, Floats, Rows, stream
+from simulator.cells import Assets, Cells
 from simulator.devices import Devices, Message
 from simulator.encode import Reporter
 from simulator.faults import CODE_KINDS, DETECTOR_OF, ISOLATION_CAUSE, Fault, FaultKind
@@ -80,9 +82,12 @@ class Engine:
         self.vehicles = self._reporter(Kind.VEHICLE, own.vehicles, 0, planned)
         self.stations = self._reporter(Kind.STATION, own.stations, own.vehicles, planned)
         self.misbehaviour = Misbehaviour(own.seed, settings.send.misbehave)
+        self.cells: list[Cells] = []
+        """Of the frames that the last step made, whenever they are sent."""
         self.fault_reports: list[FaultReport] = []
         self._planned = planned
         self._begun = 0
+        self._frames = 0
         self._watched: list[_Watched] = []
         self._unit = consequences.Unit.of(own.vehicles)
         self._codes = readings.trouble_codes(planned)
@@ -100,9 +105,13 @@ class Engine:
         if kind is Kind.VEHICLE:
             table = readings.vehicle_table(self.fleet, readings.trouble_codes(planned))
         else:
-            ids = [identity.asset_id(self.settings.seed, Kind.VEHICLE, row) for row in range(len(self.fleet))]
-            table = readings.station_table(self.fleet, ids)
+            table = readings.station_table(self.fleet, self.vehicles.devices.ids)
         return encode.create(table, boxes, self.interval_steps)
+
+    @property
+    def assets(self) -> list[Assets]:
+        """What the cells stand for."""
+        return [Assets(each.devices.kind, each.devices.ids, each.table) for each in (self.vehicles, self.stations)]
 
     @property
     def now_s(self) -> float:
@@ -117,6 +126,7 @@ class Engine:
     def step(self) -> list[Message]:
         """The messages of the next step."""
         self.steps += 1
+        self.cells = []
         self._events, self._forced = [], {Kind.VEHICLE: set(), Kind.STATION: set()}
         self._notice(fleet.step(self.fleet, self.settings.step_s))
         self._break()
@@ -130,13 +140,13 @@ class Engine:
         self._see()
         return self.misbehaviour.pass_on(sent, self.steps)
 
-    def finish(self) -> list[Message]:
+    def finish(self) -> Iterator[Message]:
         """What is still owed, and a farewell of every device that is awake."""
-        sent = self.misbehaviour.release()
+        yield from self.misbehaviour.release()
         for reporter in (self.vehicles, self.stations):
             boxes = reporter.devices
-            sent += [boxes.stop(row, self.now_ms) for row in np.flatnonzero(boxes.awake).tolist()]
-        return sent
+            for row in np.flatnonzero(boxes.awake).tolist():
+                yield boxes.stop(row, self.now_ms)
 
     def _notice(self, happened: Happened) -> None:
         self._forced[Kind.VEHICLE].update(happened.departed, happened.arrived)
@@ -236,8 +246,15 @@ class Engine:
         rows = np.flatnonzero(reports)
         if not len(rows):
             return []
-        values = self._values(reporter, rows)
-        return encode.report(reporter, rows, values, self.now_s, self.now_ms, self.settings.full_snapshot_s)
+        values, count = self._values(reporter, rows), self.settings.signals_per_frame
+        if count and reporter is self.vehicles:
+            send = encode.first_known(reporter, values, count)
+        else:
+            send = encode.changed(reporter, rows, values, self.now_s, self.settings.full_snapshot_s)
+        messages, cells = encode.report(reporter, rows, values, send, self.now_ms, self._frames)
+        self._frames += len(cells)
+        self.cells.append(cells)
+        return messages
 
     def _values(self, reporter: Reporter, rows: Rows) -> Floats:
         if reporter is self.stations:

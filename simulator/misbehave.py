@@ -4,8 +4,7 @@ Never across sessions: what a device still owes is sent before its session ends.
 carry `again`, so that the truth has it once.
 """
 
-import heapq
-import itertools
+from collections import Counter
 from typing import Final
 
 from simulator.arrays import stream
@@ -21,8 +20,8 @@ class Misbehaviour:
     def __init__(self, seed: int, rate: float) -> None:
         self._random = stream(seed, "misbehaviour")
         self._rate = rate
-        self._order = itertools.count()
-        self._later: list[tuple[int, int, Message]] = []
+        self._later: dict[int, list[Message]] = {}
+        self._owed: Counter[int] = Counter()
         self.repeated = 0
         self.delayed = 0
 
@@ -46,17 +45,22 @@ class Misbehaviour:
             if which < self._rate / 2:
                 self.repeated += 1
                 self._keep(at, message._replace(again=True))
-        while self._later and self._later[0][0] <= step:
-            sent.append(heapq.heappop(self._later)[2])
+        for message in self._later.pop(step, []):
+            self._owed[message.device] -= 1
+            sent.append(message)
         return sent
 
     def release(self, device: int | None = None) -> list[Message]:
         """Everything still owed, by one device or by all, in order of its time."""
-        owed = sorted(entry for entry in self._later if device is None or entry[2].device == device)
-        if owed:
-            self._later = [entry for entry in self._later if device is not None and entry[2].device != device]
-            heapq.heapify(self._later)
-        return [message for _, _, message in owed]
+        if device is not None and not self._owed[device]:
+            return []
+        released = []
+        for step in sorted(self._later):
+            released += [message for message in self._later[step] if device is None or message.device == device]
+            self._later[step] = [message for message in self._later[step] if device not in (None, message.device)]
+        self._owed.subtract(message.device for message in released)
+        return released
 
     def _keep(self, step: int, message: Message) -> None:
-        heapq.heappush(self._later, (step, next(self._order), message))
+        self._later.setdefault(step, []).append(message)
+        self._owed[message.device] += 1

@@ -1,18 +1,24 @@
 """`run`: simulated devices against a real broker, with the truth on disk before anything is sent.
 
-`Run.go` is the loop: wait until the step is due, reading acknowledgements meanwhile; let the fleet make the step's
-messages; write them into the truth; send them. At the end every device says goodbye and the loop waits for the
+`Run.go` is the loop: let the fleet make the step's messages; write them into the truth; send each part of them when it
+is due, reading acknowledgements meanwhile. At the end every device says goodbye and the loop waits for the
 broker. The wall clock decides when things are sent, never what.
+
+The messages of a step of a second are sent spread over most of the second that follows, as those of real devices are;
+meanwhile the next step is made.
 """
 
+import itertools
 import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from simulator.arrays import Integers
+from simulator.cells import Cells
 from simulator.devices import Message
 from simulator.engine import Engine
 from simulator.schedule import Lateness, Pace
@@ -22,14 +28,19 @@ from wire.topics import Channel
 
 _PROGRESS_S: Final = 1.0
 _POLL_S: Final = 0.05
+_SPREAD: Final = 0.75
+"""Share of a step's time over which its messages are sent; the rest is for making the next ones."""
+_PART_S: Final = 0.05
+_FAREWELLS: Final = 1_000
+"""So many devices say goodbye at once."""
 
 
 class Broker(Protocol):
     """Where messages go; `simulator.mqtt.Publisher` is the real one."""
 
-    def publish(self, message: Message, position: int | None) -> None: ...
+    def publish(self, messages: Sequence[Message], positions: Sequence[int]) -> None: ...
     def poll(self, timeout_s: float) -> None: ...
-    def take_acknowledged(self) -> list[int]: ...
+    def take_acknowledged(self) -> Integers: ...
     @property
     def unacknowledged(self) -> int: ...
     @property
@@ -68,9 +79,15 @@ class Outbox:
 
     def send(self, messages: list[Message]) -> None:
         """1. into the truth, 2. to the broker."""
-        positions = self._truth.sent(messages)
-        for message, position in zip(messages, positions, strict=True):
-            self._broker.publish(message, position)
+        self.hand_over(messages, self.record(messages, []))
+
+    def record(self, messages: list[Message], cells: list[Cells]) -> list[int]:
+        """Step 1 alone: positions in the truth."""
+        return self._truth.sent(messages, cells)
+
+    def hand_over(self, messages: list[Message], positions: list[int]) -> None:
+        """Step 2 alone, of recorded messages."""
+        self._broker.publish(messages, positions)
         self.numbers.count(messages)
 
     def poll(self, timeout_s: float) -> None:
@@ -97,6 +114,11 @@ class Outbox:
             self.poll(_POLL_S)
         self.numbers.finished = True
         self.note()
+
+
+def _parts(step_wall_s: float) -> int:
+    """Into how many parts the messages of a step are split, so that they do not come all at once."""
+    return max(1, round(_SPREAD * step_wall_s / _PART_S))
 
 
 def as_dict(numbers: Numbers) -> dict[str, Any]:
@@ -144,10 +166,15 @@ class Run:
         steps_max = round(duration_s * settings.speedup / settings.step_s) if duration_s else math.inf
         began, cpu = time.monotonic(), time.process_time()
         pace = Pace(self._engine.start_ms, settings.speedup)
+        parts = _parts(settings.step_s / settings.speedup)
+        self._truth.assets(self._engine.assets)
         while self._engine.steps < steps_max and not self._stop.is_set():
-            self._wait(pace, (self._engine.steps + 1) * settings.step_s)
-            self._step()
-        self._outbox.send(self._engine.finish())
+            messages = self._engine.step()  # before its time, so that what it costs delays nothing
+            self._send(messages, pace, parts)
+        owed = self._engine.finish()
+        while some := list(itertools.islice(owed, _FAREWELLS)):
+            self._outbox.send(some)
+            self._outbox.poll(0.0)
         self._outbox.finish(send, self._stop)
         return Summary(
             numbers=self._outbox.numbers,
@@ -162,6 +189,20 @@ class Run:
             faults=self._faults(),
         )
 
+    def _send(self, messages: list[Message], pace: Pace, parts: int) -> None:
+        """Into the truth at once; to the broker part by part, when each is due."""
+        engine = self._engine
+        reports = engine.fault_reports[self._reported :]
+        self._truth.faults(reports)
+        self._reported += len(reports)
+        positions = self._outbox.record(messages, engine.cells)
+        size = -(-len(messages) // parts)
+        for part in range(parts):
+            self._wait(pace, engine.now_s + part / parts * _SPREAD * engine.settings.step_s)
+            of_part = slice(part * size, (part + 1) * size)
+            self._outbox.hand_over(messages[of_part], positions[of_part])
+        self._outbox.numbers.simulated_time_ms = engine.now_ms
+
     def _wait(self, pace: Pace, simulated_s: float) -> None:
         self._outbox.poll(0.0)
         left_s = pace.wait_s(simulated_s)
@@ -169,13 +210,6 @@ class Run:
             self._outbox.poll(min(left_s, _POLL_S))
             left_s = pace.wait_s(simulated_s)
         self._lateness.note(-left_s)
-
-    def _step(self) -> None:
-        self._outbox.send(self._engine.step())
-        self._outbox.numbers.simulated_time_ms = self._engine.now_ms
-        reports = self._engine.fault_reports[self._reported :]
-        self._truth.faults(reports)
-        self._reported += len(reports)
 
     def _faults(self) -> dict[str, dict[str, int]]:
         newest = {(report.asset_id, report.fault): report for report in self._engine.fault_reports}

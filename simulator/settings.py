@@ -24,7 +24,12 @@ class FleetSection(Section):
     duration_s: float = Field(60.0, ge=0.0)
     """Of wall time; 0: until told to stop."""
     step_s: float = Field(1.0, ge=0.2, le=2.0)
+    ramp_s: float = Field(0.0, ge=0.0)
+    """Devices switch on spread over so much simulated time; 0: all within the first interval."""
     full_snapshot_s: float = Field(600.0, ge=1.0)
+    signals_per_frame: int = Field(0, ge=0, le=64)
+    """0: what moved beyond its deadband, as devices that save data do. Else every frame has so many signals of a
+    vehicle, always the same ones of its kind of drive."""
     sleepers: Rate = 0.25
     """Share of vehicles whose telematics unit sleeps when parked long enough."""
     sleep_after_s: float = Field(900.0, ge=60.0)
@@ -75,9 +80,9 @@ class SendSection(Section):
 
     connections: int = Field(4, ge=0, le=1_000)
     """MQTT connections that share the devices; 0: one for each device, with a last will."""
-    devices_with_own_connection_max: int = Field(500, ge=1, le=10_000)
-    in_flight_messages_max: int = Field(64, ge=1, le=10_000)
-    """Unacknowledged messages of one connection."""
+    devices_with_own_connection_max: int = Field(10_000, ge=1, le=60_000)
+    in_flight_messages_max: int = Field(1_000, ge=1, le=10_000)
+    """Unacknowledged messages of one connection; fewer where the broker wants fewer."""
     misbehave: Rate = 0.01
     """Share of messages that are sent twice or too late."""
     connect_timeout_s: float = Field(10.0, gt=0.0)

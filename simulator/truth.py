@@ -7,6 +7,13 @@ A directory, append-only; whatever kills the writer leaves a readable prefix, an
   message, written before the message is sent. `acknowledged` is false while it is not known.
 - `acknowledged.u32`: positions in `sent.msgpack` (0, 1, 2 …) that the broker acknowledged later, as little-endian
   unsigned 32-bit integers.
+- `cells.msgpack`: frames that are not in `sent.msgpack`, since a large fleet sends thousands in a second: what they
+  say, as numbers. A stream of maps, one for each kind of asset and step of the clock, written before any of its frames
+  is sent: `kind`, `ts_ms`, `first` (number of its first frame in the file), `rows` (of assets), `sequences`, `send` (a
+  row of bits for each frame: which columns it has), `units` (the values, frame after frame, in units of the column's
+  resolution, or which text). All little-endian; rows and sequences have 32 bits, units `bits`.
+- `cells.json`: by kind, the `ids` of the rows and the `columns`: path, form, scale (units in 1), texts.
+- `cells_acknowledged.u32`: numbers of frames in `cells.msgpack` that the broker acknowledged.
 - `faults.jsonl`: `{asset_id, fault, detector, onset_ms, visible_ms, failed_ms}`; a later line about the same asset and
   fault replaces an earlier one.
 - `roles.jsonl`, `profiles.jsonl`, `lifecycle.jsonl`, `activities.jsonl`: messages of the contract, one a line.
@@ -14,7 +21,6 @@ A directory, append-only; whatever kills the writer leaves a readable prefix, an
 """
 
 import json
-from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -22,8 +28,12 @@ from typing import Any, BinaryIO, Final, NamedTuple, Self
 
 import msgpack
 import msgspec
+import numpy as np
 
-from simulator.devices import Message
+from simulator import cells
+from simulator.arrays import Flags, Integers
+from simulator.cells import Assets, Cells, CellsOf, SentCells
+from simulator.devices import UNCOUNTED, Message
 from simulator.errors import UnusableError
 from wire import codec
 from wire.messages import Activity, LifecycleStep, Profile, Role, plain
@@ -37,8 +47,11 @@ PROFILES: Final = "profiles.jsonl"
 LIFECYCLE: Final = "lifecycle.jsonl"
 ACTIVITIES: Final = "activities.jsonl"
 PROGRESS: Final = "progress.json"
+CELLS: Final = "cells.msgpack"
+CELLS_OF: Final = "cells.json"
+CELLS_ACKNOWLEDGED: Final = "cells_acknowledged.u32"
 SENT_MAX: Final = 2**32
-"""Messages of one run: positions are 32-bit."""
+"""Messages of one run: positions are 32-bit. Positions from here on are those of frames in `cells.msgpack`."""
 
 _FILE_OF: Final = {Role: ROLES, Profile: PROFILES, LifecycleStep: LIFECYCLE, Activity: ACTIVITIES}
 
@@ -74,31 +87,42 @@ class TruthWriter:
         self._pack = msgpack.Packer(use_bin_type=True).pack
         self.written = 0
 
-    def sent(self, messages: Sequence[Message]) -> list[int | None]:
-        """Record messages that are about to be sent; their positions, None for repeated ones."""
-        positions: list[int | None] = []
+    def assets(self, assets: Iterable[Assets]) -> None:
+        """Say what the cells of this run stand for, before any are sent."""
+        self._replace(CELLS_OF, {each.kind: cells.described(each) for each in assets})
+
+    def sent(self, messages: Sequence[Message], frames: Iterable[Cells] = ()) -> list[int]:
+        """Record messages that are about to be sent, and frames that will be. The messages' positions."""
+        for of_kind in frames:
+            if len(of_kind):
+                self._open(CELLS).write(self._pack(cells.packed(of_kind)))
+                self._open(CELLS).flush()
+        positions: list[int] = []
         records = []
         for message in messages:
             if message.again:
-                positions.append(None)
-                continue
-            records.append(self._pack([message.kind, message.asset_id, message.channel, message.payload, False]))
-            positions.append(self.written)
-            self.written += 1
+                positions.append(UNCOUNTED)
+            elif message.cells_at is not None:
+                positions.append(SENT_MAX + message.cells_at)
+            else:
+                records.append(self._pack([message.kind, message.asset_id, message.channel, message.payload, False]))
+                positions.append(self.written)
+                self.written += 1
         if records:
             self._sent.write(b"".join(records))
             self._sent.flush()  # to the operating system, so that killing this process loses none
         assert self.written < SENT_MAX, "more messages than a truth can hold"
         return positions
 
-    def acknowledged(self, positions: Iterable[int]) -> None:
+    def acknowledged(self, positions: Iterable[int] | Integers) -> None:
         """Record which positions the broker has acknowledged."""
-        numbers = array("I", positions)
-        assert numbers.itemsize == 4
-        if numbers:
-            file = self._open(ACKNOWLEDGED)
-            file.write(numbers.tobytes())
-            file.flush()
+        numbers = np.asarray(positions, dtype=np.int64)
+        in_cells = numbers >= SENT_MAX
+        for name, of_file in ((ACKNOWLEDGED, numbers[~in_cells]), (CELLS_ACKNOWLEDGED, numbers[in_cells] - SENT_MAX)):
+            if len(of_file):
+                file = self._open(name)
+                file.write(of_file.astype("<u4").tobytes())
+                file.flush()
 
     def faults(self, reports: Iterable[Any]) -> None:
         """Record faults, each a named tuple with the fields of `faults.jsonl`."""
@@ -160,19 +184,36 @@ class Truth:
 
     def sent(self) -> Iterator[Sent]:
         """Every distinct message, with whether it was acknowledged."""
-        later = self._acknowledged()
-        known = len(later)
-        path = self.directory / SENT
+        later = self._numbers(ACKNOWLEDGED)
+        for position, record in enumerate(self._records(SENT)):
+            kind, asset_id, channel, payload, acknowledged = record
+            known = acknowledged or (position < len(later) and bool(later[position]))
+            yield Sent(kind, asset_id, channel, payload, known)
+
+    def cells_of(self) -> dict[str, CellsOf]:
+        """What the cells stand for, by kind; empty when there are none."""
+        path = self.directory / CELLS_OF
+        if not path.exists():
+            return {}
+        described = json.loads(path.read_text(encoding="utf-8"))
+        return {kind: cells.understood(of_kind) for kind, of_kind in described.items()}
+
+    def cells(self) -> Iterator[SentCells]:
+        """Every frame that is not among `sent`, many at a time."""
+        later = self._numbers(CELLS_ACKNOWLEDGED)
+        widths = {kind: len(of_kind.columns) for kind, of_kind in self.cells_of().items()}
+        for record in self._records(CELLS):
+            yield cells.unpacked(record, widths[record["kind"]], later)
+
+    def _records(self, name: str) -> Iterator[Any]:
+        """A stream of msgpack values; a torn last one is ignored."""
+        path = self.directory / name
         if not path.exists():
             return
         with path.open("rb") as file:
             records = msgpack.Unpacker(file, raw=False, max_buffer_size=2**31 - 1)
             try:
-                for position, record in enumerate(records):
-                    kind, asset_id, channel, payload, acknowledged = record
-                    yield Sent(
-                        kind, asset_id, channel, payload, acknowledged or (position < known and later[position] == 1)
-                    )
+                yield from records
             except ValueError as error:  # a torn last record ends the iteration by itself; this is damage
                 raise TruthError(f"{path}: damaged after {records.tell()} bytes: {error}") from error
 
@@ -195,14 +236,13 @@ class Truth:
     def activities(self) -> list[Activity]:
         return [msgspec.convert(line, Activity) for line in self._lines(ACTIVITIES)]
 
-    def _acknowledged(self) -> bytearray:
-        """A byte for each position up to the highest acknowledged one: 1 where it was."""
-        path = self.directory / ACKNOWLEDGED
+    def _numbers(self, name: str) -> Flags:
+        """A flag for each number up to the highest in the file: whether it is there."""
+        path = self.directory / name
         raw = path.read_bytes() if path.exists() else b""
-        positions = array("I", raw[: len(raw) // 4 * 4])
-        flags = bytearray(max(positions, default=-1) + 1)
-        for position in positions:
-            flags[position] = 1
+        numbers = np.frombuffer(raw, dtype="<u4", count=len(raw) // 4)
+        flags = np.zeros(int(numbers.max()) + 1 if len(numbers) else 0, dtype=np.bool_)
+        flags[numbers] = True
         return flags
 
     def _lines(self, name: str) -> Iterator[Any]:

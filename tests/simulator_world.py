@@ -3,14 +3,16 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
+import numpy as np
 
-from simulator.devices import Message
+from simulator.devices import UNCOUNTED, Message
 from simulator.engine import Engine
 from simulator.faults import FaultKind
 from simulator.settings import FaultSection, FleetSection, SendSection, SimulatorSettings
+from simulator.truth import Truth, TruthWriter
 from wire.catalogue import BY_NUMBER, BY_PATH
 from wire.topics import Channel
 
@@ -32,15 +34,37 @@ def run(engine: Engine, simulated_s: float) -> list[Message]:
     messages = []
     for _ in range(round(simulated_s / engine.settings.step_s)):
         messages += engine.step()
-    return messages + engine.finish()
+    return [*messages, *engine.finish()]
+
+
+def told(engine: Engine, simulated_s: float, writer: TruthWriter) -> list[Message]:
+    """The same, told to a truth in which everything is acknowledged."""
+    writer.assets(engine.assets)
+    messages = []
+    for _ in range(round(simulated_s / engine.settings.step_s)):
+        of_step = engine.step()
+        writer.acknowledged(_positions(writer.sent(of_step, engine.cells)))
+        messages += of_step
+    farewells = list(engine.finish())
+    writer.acknowledged(_positions(writer.sent(farewells)))
+    writer.faults(engine.fault_reports)
+    return messages + farewells
+
+
+def _positions(given: list[int]) -> list[int]:
+    return [position for position in given if position != UNCOUNTED]
 
 
 def decoded(message: Message) -> dict[str, Any]:
     """The body of a message."""
-    if message.payload[:1] == b"{":
-        body: dict[str, Any] = json.loads(message.payload)
+    return decoded_payload(message.payload)
+
+
+def decoded_payload(payload: bytes) -> dict[str, Any]:
+    if payload[:1] == b"{":
+        body: dict[str, Any] = json.loads(payload)
     else:
-        body = msgpack.unpackb(message.payload, strict_map_key=False)
+        body = msgpack.unpackb(payload, strict_map_key=False)
     return body
 
 
@@ -52,6 +76,37 @@ def samples(frame: dict[str, Any]) -> Iterator[tuple[int, str, Any]]:
         for offset, value in zip(offsets, given if "dt" in frame else [given], strict=True):
             if value is not None:
                 yield frame["ts"] + offset, path, value
+
+
+class Told(NamedTuple):
+    """What a message says, however it is encoded or kept; equal when it is the same message."""
+
+    asset_id: str
+    channel: str
+    body: object
+
+
+def told_by(asset_id: str, channel: str, payload: bytes) -> Told:
+    """What a payload says. Types count: 1 is not 1.0."""
+    if channel != Channel.SIGNALS:
+        return Told(asset_id, channel, payload)
+    frame = decoded_payload(payload)
+    return Told(asset_id, channel, (frame["seq"], frozenset(map(repr, samples(frame)))))
+
+
+def truth_tells(truth: Truth) -> list[tuple[Told, bool]]:
+    """Everything in a truth, messages and cells, with whether it was acknowledged; per channel in order of making."""
+    everything = [(told_by(*sent[1:4]), sent.acknowledged) for sent in truth.sent()]
+    of = truth.cells_of()
+    for frames in truth.cells():
+        units = iter(frames.units.tolist())
+        for row, sequence, send, acknowledged in zip(
+            frames.rows.tolist(), frames.sequences.tolist(), frames.send, frames.acknowledged.tolist(), strict=True
+        ):
+            columns = [of[frames.kind].columns[column] for column in np.flatnonzero(send).tolist()]
+            said = frozenset(repr((frames.ts_ms, column.path, column.value(next(units)))) for column in columns)
+            everything.append((Told(of[frames.kind].ids[row], "signals", (sequence, said)), acknowledged))
+    return everything
 
 
 def series(messages: list[Message]) -> dict[str, dict[str, list[tuple[int, Any]]]]:

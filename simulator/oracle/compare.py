@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
 
 from simulator.oracle import expect, findings
-from simulator.oracle.expect import At, Expected, World
+from simulator.oracle.expect import World
+from simulator.oracle.expected import At, Expected
 
 Document = Mapping[str, Any]
 Kind = Literal["lost", "doubled", "wrong"]
@@ -42,6 +43,7 @@ def differences(world: World, asset: Expected, actual: Actual, now_ms: int) -> I
     yield from _counts(asset, actual.twin)
     for text in (
         *_samples(asset, actual.twin),
+        *_gaps(asset, actual.twin),
         *_signals(asset, actual.twin),
         *_location(asset, actual.twin),
         *_connection(asset, actual.twin),
@@ -79,6 +81,13 @@ def _samples(asset: Expected, twin: Document) -> Iterator[str]:
     counted = int(twin.get("counters", {}).get("samples", 0))
     if not asset.samples.sure <= counted <= asset.samples.most:
         yield f"{asset.samples.sure} samples sent, {counted} counted"
+
+
+def _gaps(asset: Expected, twin: Document) -> Iterator[str]:
+    """Devices number what they send without a gap; one remains only where a message was never acknowledged."""
+    counted = int(twin.get("counters", {}).get("gaps", 0))
+    if not 0 <= counted <= asset.messages.open:
+        yield f"{counted} gaps counted, {asset.messages.open} messages may be missing"
 
 
 def _signals(asset: Expected, twin: Document) -> Iterator[str]:

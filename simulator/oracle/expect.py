@@ -7,95 +7,29 @@ arrived, so both are allowed.
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 import msgpack
 
+from simulator.oracle.expected import At, Count, Distinct, Expected
+from simulator.oracle.tally import Tally
 from simulator.truth import Sent, Truth
 from wire.catalogue import BY_NUMBER, BY_PATH
-from wire.messages import LifecycleStep, Role
-
-Value = Any
 
 HOLDERS: Final = ("owner", "operator", "lessee", "fleet_manager")
 """Who stands for an asset when several hold it, in order of precedence."""
 
 
-class At(NamedTuple):
-    """A value and when it was so."""
-
-    ts_ms: int
-    value: Value
-
-
-@dataclass(slots=True)
-class Count:
-    """How often: `sure` acknowledged, and `open` ones that may or may not have arrived."""
-
-    sure: int = 0
-    open: int = 0
-
-    def add(self, amount: int, acknowledged: bool) -> None:
-        if acknowledged:
-            self.sure += amount
-        else:
-            self.open += amount
-
-    @property
-    def most(self) -> int:
-        return self.sure + self.open
-
-
-@dataclass(slots=True)
-class Distinct:
-    """Which sequences of one session were sent: all below `next`, and the `later` ones."""
-
-    next: int = 0
-    later: set[int] = field(default_factory=set)
-
-    def add(self, seq: int) -> bool:
-        """False when it was there already."""
-        if seq < self.next or seq in self.later:
-            return False
-        self.later.add(seq)
-        while self.next in self.later:
-            self.later.remove(self.next)
-            self.next += 1
-        return True
-
-
-@dataclass(slots=True)
-class Expected:
-    """One asset. `signals` from what was acknowledged; `maybe` are values that would be as right."""
-
-    asset_id: str
-    signals: dict[str, At] = field(default_factory=dict)
-    maybe: dict[str, list[At]] = field(default_factory=dict)
-    messages: Count = field(default_factory=Count)
-    samples: Count = field(default_factory=Count)
-    event_ids: set[str] = field(default_factory=set)
-    maybe_event_ids: set[str] = field(default_factory=set)
-    connection: tuple[int, bool, str] | None = None
-    """(ts, offline, session) of the last state that was told, and acknowledged."""
-    connection_is_sure: bool = True
-    roles: dict[str, Role] = field(default_factory=dict)
-    steps: dict[tuple[int, str], LifecycleStep] = field(default_factory=dict)
-    faults: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """By detector."""
-    series: dict[str, list[At]] = field(default_factory=dict)
-    """All acknowledged samples of an asset with a fault, by path."""
-    sessions: dict[tuple[str, str], Distinct] = field(default_factory=dict)
-
-
 @dataclass(slots=True)
 class World:
-    """Everything expected: assets by id, display names by customer."""
+    """Everything expected: assets by id, without what `tallies` have of them; display names by customer."""
 
     assets: dict[str, Expected] = field(default_factory=dict)
     names: dict[str, tuple[int, str]] = field(default_factory=dict)
     activities: dict[str, str] = field(default_factory=dict)
     """Customer by activity id."""
+    tallies: list[Tally] = field(default_factory=list)
 
     def asset(self, asset_id: str) -> Expected:
         if asset_id not in self.assets:
@@ -103,13 +37,50 @@ class World:
         return self.assets[asset_id]
 
     @property
+    def asset_ids(self) -> list[str]:
+        """Everybody who sent something or is known otherwise, in order."""
+        return sorted(self.assets.keys() | {asset_id for tally in self.tallies for asset_id in tally.asset_ids})
+
+    def expected(self, asset_id: str) -> Expected:
+        """All that is expected of one asset."""
+        asset = self.assets.get(asset_id) or Expected(asset_id)
+        of_tallies = [(tally, tally.row_of[asset_id]) for tally in self.tallies if asset_id in tally.row_of]
+        if not of_tallies:
+            return asset
+        whole = replace(asset, signals=dict(asset.signals), messages=replace(asset.messages))
+        whole.samples, whole.maybe = replace(asset.samples), {path: list(at) for path, at in asset.maybe.items()}
+        whole.series = {path: list(at) for path, at in asset.series.items()}
+        for tally, row in of_tallies:
+            _add_tally(whole, tally, row)
+        return whole
+
+    @property
     def sent(self) -> int:
         """Distinct frames and events."""
-        return sum(asset.messages.most for asset in self.assets.values())
+        return sum(count.most for count in self._messages)
 
     @property
     def unacknowledged(self) -> int:
-        return sum(asset.messages.open for asset in self.assets.values())
+        return sum(count.open for count in self._messages)
+
+    @property
+    def _messages(self) -> Iterator[Count]:
+        yield from (asset.messages for asset in self.assets.values())
+        yield from (tally.messages for tally in self.tallies)
+
+
+def _add_tally(asset: Expected, tally: Tally, row: int) -> None:
+    messages, samples = tally.messages_of(row), tally.samples_of(row)
+    for total, more in ((asset.messages, messages), (asset.samples, samples)):
+        total.add(more.sure, acknowledged=True)
+        total.add(more.open, acknowledged=False)
+    for path, at in tally.newest(row):
+        _keep_newest(asset, path, at)
+    for path, at in tally.maybe(row):
+        asset.maybe.setdefault(path, []).append(at)
+    if asset.faults:
+        for path, at in tally.story(row):
+            asset.series.setdefault(path, []).append(at)
 
 
 def read(truths: Iterable[Truth]) -> World:
@@ -123,8 +94,17 @@ def read(truths: Iterable[Truth]) -> World:
     for truth in truths:
         for sent in truth.sent():
             take(world, sent)
+        _tally(world, truth)
         _facts(world, truth)
     return world
+
+
+def _tally(world: World, truth: Truth) -> None:
+    broken = {asset_id for asset_id, asset in world.assets.items() if asset.faults}
+    tallies = {kind: Tally(of_kind, broken) for kind, of_kind in truth.cells_of().items()}
+    for frames in truth.cells():
+        tallies[frames.kind].add(frames)
+    world.tallies += tallies.values()
 
 
 def _facts(world: World, truth: Truth) -> None:
@@ -183,6 +163,10 @@ def _take(asset: Expected, path: str, at: At, acknowledged: bool) -> None:
         return
     if asset.faults:
         asset.series.setdefault(path, []).append(at)
+    _keep_newest(asset, path, at)
+
+
+def _keep_newest(asset: Expected, path: str, at: At) -> None:
     held = asset.signals.get(path)
     if held is None or at > held:  # the later; at the same time the greater
         asset.signals[path] = at

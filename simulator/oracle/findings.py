@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from simulator.oracle.expect import Expected
+from simulator.oracle.expected import Expected
 
 LONG_ENOUGH_MS: Final = 600_000
 SILENCE_MAX_MS: Final = 120_000

@@ -64,7 +64,7 @@ def verdict(
     found: list[Difference] = list(compare.activities(world, set(activity_ids)))
     folded = 0
     for asset_id, there in actual:
-        expected = world.assets[asset_id]
+        expected = world.expected(asset_id)
         folded += compare.folded(there.twin)
         found += compare.differences(world, expected, there, now_ms)
-    return Verdict(world.sent, folded, world.unacknowledged, len(world.assets), found)
+    return Verdict(world.sent, folded, world.unacknowledged, len(world.asset_ids), found)

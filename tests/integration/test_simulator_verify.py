@@ -11,7 +11,7 @@ from runtime import exits
 from simulator.cli import app
 from simulator.engine import Engine
 from simulator.truth import TruthWriter
-from tests.simulator_world import START_MS, decoded, run, samples, settings
+from tests.simulator_world import START_MS, decoded, samples, settings, told
 from wire.messages import Role
 from wire.topics import Channel
 
@@ -68,10 +68,8 @@ def _document(twin):
 def world(mongodb_uri, mongo_database, tmp_path):
     """A run of 20 minutes, its truth, and the right twins in a database."""
     engine = Engine(settings(vehicles=12, stations=3, misbehave=0.05), START_MS)
-    messages = run(engine, 1_200)
     with TruthWriter(tmp_path / "truth", {}) as writer:
-        writer.acknowledged([position for position in writer.sent(messages) if position is not None])
-        writer.faults(engine.fault_reports)
+        messages = told(engine, 1_200, writer)
     twins, events = _twins(messages)
     raised = {(report.asset_id, report.detector) for report in engine.fault_reports if report.detector is not None}
     anomalies = [

@@ -107,10 +107,15 @@ def test_a_start_that_is_no_time_or_in_the_future_is_refused(tmp_path):
     assert "in the future" in answer.stderr
 
 
+@pytest.mark.parametrize(("text", "code"), [("10s", 0), ("2m", 0), ("1h", 0), ("7", 0), ("10ms", 2), ("2h", 2)])
+def test_an_interval_has_a_unit_and_a_limit(tmp_path, text, code):
+    assert _call("run", "--truth", tmp_path / "t", "--interval", text, "--check").exit_code == code
+
+
 def test_too_many_devices_for_a_connection_each_are_refused(tmp_path):
-    answer = _call("run", "--truth", tmp_path / "t", "--connections", 0, "--vehicles", 5_000)
+    answer = _call("run", "--truth", tmp_path / "t", "--connections", 0, "--vehicles", 10_000)
     assert answer.exit_code == exits.USAGE
-    assert "at most 500" in answer.stderr
+    assert "at most 10000" in answer.stderr
 
 
 def test_replay_explains_what_it_cannot_use(tmp_path):

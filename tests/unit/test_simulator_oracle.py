@@ -2,16 +2,19 @@
 
 import copy
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from zlib import crc32
 
 import msgpack
 import pytest
 
 from simulator.devices import Message
+from simulator.engine import Engine
 from simulator.oracle import compare, expect, findings, report
 from simulator.oracle.compare import Actual
 from simulator.truth import Truth, TruthWriter
-from tests.simulator_world import START_MS
+from tests.simulator_world import START_MS, settings
 from wire.messages import Attributes, LifecycleStep, Profile, Role
 from wire.topics import Channel, Kind
 
@@ -316,3 +319,51 @@ def test_an_activity_that_the_database_does_not_have_is_named_with_its_customer(
     assert report.verdict(world, actual, NOW_MS, ["c-1:booked:1", "c-2:moved:2", "of-another-run"]).good
     bad = report.verdict(world, actual, NOW_MS, ["c-1:booked:1"])
     assert bad.lines(20)[0] == "wrong: c-2: activity c-2:moved:2 is missing"
+
+
+def test_frames_kept_as_cells_are_expected_as_frames_kept_as_messages_are(tmp_path):
+    """The oracle's two ways to the same expectation: payloads one by one, arrays of what was to be said."""
+    for name, keeps_cells in (("cells", True), ("messages", False)):
+        engine = Engine(settings(vehicles=12, stations=3, misbehave=0.05), START_MS)
+        with TruthWriter(tmp_path / name, {}) as writer:
+            writer.assets(engine.assets)
+            for step in range(1_201):
+                messages = engine.step() if step < 1_200 else list(engine.finish())
+                if not keeps_cells:
+                    messages = [message._replace(cells_at=None) for message in messages]
+                positions = writer.sent(messages, engine.cells if keeps_cells and step < 1_200 else ())
+                # by what it is, not by its position, which differs
+                is_lost = [crc32(message.payload) % 5 == 0 for message in messages]
+                known = zip(positions, is_lost, messages, strict=True)
+                writer.acknowledged([position for position, lost, message in known if not lost and not message.again])
+            writer.faults(engine.fault_reports)
+    by_cells, by_messages = (expect.read([Truth(tmp_path / name)]) for name in ("cells", "messages"))
+    assert by_cells.asset_ids == by_messages.asset_ids
+    assert by_cells.sent == by_messages.sent > 1_000
+    assert by_cells.unacknowledged == by_messages.unacknowledged > 100
+    for asset_id in by_cells.asset_ids:
+        one, other = (_comparable(world.expected(asset_id)) for world in (by_cells, by_messages))
+        assert one == other
+
+
+def _comparable(asset):
+    return replace(
+        asset,
+        sessions={},
+        maybe={path: sorted(map(repr, at)) for path, at in asset.maybe.items()},
+        series={path: sorted(map(repr, at)) for path, at in asset.series.items()},
+    )
+
+
+def test_gaps_are_only_where_messages_may_be_missing(world, tmp_path):
+    assert [item.text for item in _found(world, _changed("counters/gaps", 1))] == [
+        "1 gaps counted, 0 messages may be missing"
+    ]
+    some = _world(tmp_path / "some", acknowledged=[0, 1, 2, 4, 5])
+    assert not any("gaps" in item.text for item in _found(some, _changed("counters/gaps", 1)))
+
+
+def _changed(path, value):
+    twin = copy.deepcopy(TWIN)
+    _set(twin, path, value)
+    return twin

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from simulator.devices import Message
+from simulator.devices import UNCOUNTED, Message
 from simulator.engine import FaultReport
 from simulator.truth import ACKNOWLEDGED, FAULTS, SENT, Truth, TruthError, TruthWriter
 from wire.messages import LifecycleStep, Profile, Role
@@ -44,7 +44,7 @@ def test_a_message_is_on_disk_before_it_is_sent(tmp_path):
 
 def test_repeated_messages_are_there_once(tmp_path):
     with TruthWriter(tmp_path / "t", {}) as writer:
-        assert writer.sent([_message(1), _message(1, again=True), _message(2)]) == [0, None, 1]
+        assert writer.sent([_message(1), _message(1, again=True), _message(2)]) == [0, UNCOUNTED, 1]
     assert len(list(Truth(tmp_path / "t").sent())) == 2
 
 

@@ -37,7 +37,7 @@ CONNECTORS = {
 ADAPTERS: dict[str, set[str]] = {
     "edge": {"edge.doctor.kafka", "edge.doctor.mqtt", "edge.mqtt", "edge.kafka", "edge.spool.disk"},
     "cloud": {"cloud.deadletters", "cloud.kafka", "cloud.queries.reading", "cloud.store", "cloud.topics_admin"},
-    "simulator": {"simulator.kafka", "simulator.mongo", "simulator.mqtt"},
+    "simulator": {"simulator.connection", "simulator.kafka", "simulator.mongo"},
     "local": {"local.apart", "local.findings", "local.queries", "local.servers.kafka", "local.servers.mongo"},
 }
 
@@ -73,9 +73,12 @@ PURE: set[str] = {
     "edge.spool.records",
     "simulator.engine",
     "simulator.fleet",
+    "simulator.packets",
+    "simulator.packing",
     "simulator.people",
     "simulator.replay",
     "simulator.stations",
+    "simulator.window",
     "simulator.world",
 }
 """Values in, values out: these import no adapter and no client library, directly or through others."""

@@ -1,0 +1,156 @@
+"""Frames of many devices at once as msgpack: whole columns are written, no frame is packed by itself.
+
+A frame is a row of pieces of bytes. A piece is the same in every row but for the number in it, so numpy fills the
+numbers of all rows into copies of it and lays each down where its row has got to. Numbers have the width of their
+type in the catalogue, not the shortest that msgpack knows.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.arrays import Flags, Floats, Integers, Rows, Texts
+from simulator.columns import Column, Table
+from wire.catalogue import BY_PATH
+
+Pieces = NDArray[np.void]
+
+_FIXSTR: Final = 0xA0
+_FIXSTR_MAX: Final = 31
+_HEAD: Final = b"\x85\xa1v\x01\xa2ts\xcf"  # a map of five; v: 1; ts: a uint64
+_SIGNALS: Final = b"\xa7signals\xde"  # a map whose length has two bytes
+_SESSION: Final = b"\xa7session"
+_SEQUENCE: Final = b"\xa3seq\xce"  # a uint32
+_FRAME_BYTES: Final = len(_HEAD) + 8 + len(_SIGNALS) + 2 + len(_SESSION) + 1 + len(_SEQUENCE) + 4
+
+
+class _Form(NamedTuple):
+    """How a number is written: a marker, then `number` (a numpy type) of the value plus `offset`."""
+
+    marker: bytes
+    number: str
+    offset: int = 0
+
+    @property
+    def length(self) -> int:
+        return len(self.marker) + np.dtype(self.number).itemsize
+
+
+_FLOAT: Final = _Form(b"\xcb", ">f8")
+_FLAG: Final = _Form(b"", ">u1", 0xC2)  # msgpack's false; true is the next one
+_INTEGERS: Final = {
+    "uint8": _Form(b"\xcc", ">u1"),
+    "uint16": _Form(b"\xcd", ">u2"),
+    "uint32": _Form(b"\xce", ">u4"),
+    "int32": _Form(b"\xd2", ">i4"),
+}
+
+
+class _Variable(NamedTuple):
+    """Texts of a column as msgpack, padded: `padded [text, longest]`, `lengths [text]`."""
+
+    padded: NDArray[np.uint8]
+    lengths: Integers
+
+
+class Packer:
+    """Packs the columns of one table under one set of keys: paths, or catalogue numbers."""
+
+    def __init__(self, table: Table, keys: Sequence[str] | Sequence[int]) -> None:
+        self._keys: list[bytes] = [msgpack.packb(key) for key in keys]
+        self._forms = [_form(column) for column in table.columns]
+        self._texts = {
+            index: _variable(table.texts[column.path])
+            for index, column in enumerate(table.columns)
+            if self._forms[index] is None
+        }
+        lengths = [len(key) + (form.length if form else 0) for key, form in zip(self._keys, self._forms, strict=True)]
+        self._fixed_lengths = np.array(lengths, dtype=np.int64)
+
+    def frames(self, send: Flags, values: Floats, ts_ms: int, sessions: Texts, sequences: Integers) -> list[bytes]:
+        """A frame for each row of `values [rows, columns]`, with the cells where `send`."""
+        if not len(values):
+            return []
+        session_lengths = np.char.str_len(sessions)
+        assert session_lengths.max(initial=0) <= _FIXSTR_MAX
+        rows = np.arange(len(values))
+        assembly = Assembly(self._lengths(send, values) + session_lengths + _FRAME_BYTES)
+        assembly.put(rows, _filled(_HEAD, ">u8", np.full(len(values), ts_ms)))
+        assembly.put(rows, _filled(_SIGNALS, ">u2", send.sum(axis=1)))
+        for column in np.flatnonzero(send.any(axis=0)).tolist():
+            chosen = np.flatnonzero(send[:, column])
+            self._put(assembly, column, chosen, values[chosen, column])
+        for length in np.unique(session_lengths).tolist():
+            chosen = np.flatnonzero(session_lengths == length)
+            before = _SESSION + bytes([_FIXSTR | length])
+            assembly.put(chosen, _filled(before, f"S{length}", sessions[chosen].astype(f"S{length}")))
+        assembly.put(rows, _filled(_SEQUENCE, ">u4", sequences))
+        return assembly.rows()
+
+    def _lengths(self, send: Flags, values: Floats) -> Integers:
+        lengths: Integers = send @ self._fixed_lengths
+        for column, texts in self._texts.items():
+            chosen = np.flatnonzero(send[:, column])
+            lengths[chosen] += texts.lengths[values[chosen, column].astype(np.intp)]
+        return lengths
+
+    def _put(self, assembly: "Assembly", column: int, rows: Rows, values: Floats) -> None:
+        key, form = self._keys[column], self._forms[column]
+        if form is not None:
+            assembly.put(rows, _filled(key + form.marker, form.number, values + form.offset if form.offset else values))
+            return
+        texts, which = self._texts[column], values.astype(np.intp)
+        lengths = texts.lengths[which]
+        for length in np.unique(lengths).tolist():
+            of_length = lengths == length
+            packed = np.ascontiguousarray(texts.padded[which[of_length], :length])
+            assembly.put(rows[of_length], _filled(key, f"V{length}", packed.view(f"V{length}").ravel()))
+
+
+class Assembly:
+    """Rows of bytes of known `lengths`, one after the other in one buffer."""
+
+    def __init__(self, lengths: Integers) -> None:
+        self._ends = np.cumsum(lengths)
+        self._at = self._ends - lengths
+        self._buffer = np.empty(int(lengths.sum()), dtype=np.uint8)
+
+    def put(self, rows: Rows, pieces: Pieces) -> None:
+        """Append one piece to each of `rows`, which are distinct."""
+        size = pieces.dtype.itemsize
+        # Every place of the buffer as the beginning of a piece, so that numpy copies pieces and not bytes.
+        places: Pieces = np.ndarray(len(self._buffer) - size + 1, f"V{size}", self._buffer, strides=(1,))
+        places[self._at[rows]] = pieces.view(f"V{size}")
+        self._at[rows] += size
+
+    def rows(self) -> list[bytes]:
+        """Each row by itself, once all are complete."""
+        assert (self._at == self._ends).all(), "a row has another length than announced"
+        whole, ends = self._buffer.tobytes(), self._ends.tolist()
+        return [whole[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+
+
+def _form(column: Column) -> _Form | None:
+    """None for texts, whose length varies."""
+    if column.form == "integer":
+        return _INTEGERS[BY_PATH[column.path].type]
+    return {"float": _FLOAT, "flag": _FLAG}.get(column.form)
+
+
+def _variable(texts: Sequence[Any]) -> _Variable:
+    packed: list[bytes] = [msgpack.packb(text) for text in texts]
+    lengths = np.array([len(text) for text in packed], dtype=np.int64)
+    longest = int(lengths.max(initial=1))
+    padded = np.array(packed, dtype=f"S{longest}")
+    return _Variable(padded.view(np.uint8).reshape(len(packed), longest), lengths)
+
+
+def _filled(before: bytes, number: str, values: NDArray[Any]) -> Pieces:
+    """A piece for each of `values`: the same bytes before, and its own number."""
+    pieces: Pieces = np.empty(len(values), dtype=[("before", f"V{len(before)}"), ("number", number)])
+    pieces["before"] = np.void(before)
+    pieces["number"] = values
+    return pieces

@@ -1,0 +1,71 @@
+"""Frames packed by the column say exactly what frames packed one by one would say."""
+
+import msgpack
+import numpy as np
+import pytest
+
+from simulator import columns, encode
+from simulator.columns import STATION, VEHICLE
+from simulator.packing import Assembly, Packer
+
+TEXTS = ["", "a", "LOCK", "a text of more than thirty-one characters", ["P0301", "U0100"], []]
+ROWS = 40
+
+
+def _table(of):
+    return columns.table(of, {column.path: TEXTS for column in of if column.form == "text"})
+
+
+def _world(of, seed):
+    """Random values at the resolution of the wire, and which of them are sent."""
+    random, table = np.random.default_rng(seed), _table(of)
+    values = random.uniform(0, 200, (ROWS, len(of)))
+    for index, column in enumerate(of):
+        if column.form in ("text", "flag"):
+            values[:, index] = random.integers(0, 2 if column.form == "flag" else len(TEXTS), ROWS)
+    return table, table.rounded(np.where([c.form == "integer" for c in of], np.rint(values), values)), random
+
+
+@pytest.mark.parametrize("of", [VEHICLE, STATION], ids=["vehicle", "station"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("keys", ["paths", "numbers"])
+def test_a_packed_frame_says_what_its_cells_say(of, share, keys):
+    table, values, random = _world(of, 1)
+    send = random.random(values.shape) < share
+    sessions = np.array([f"19e0b6ae398-{row % 3 * 200:x}" for row in range(ROWS)], dtype="S24")
+    sequences = random.integers(0, 2**32, ROWS)
+    names = getattr(table, keys)
+    packed = Packer(table, names).frames(send, values, 1_780_000_000_123, sessions, sequences)
+    for row, payload in enumerate(packed):
+        frame = msgpack.unpackb(payload, strict_map_key=False)
+        assert list(frame) == ["v", "ts", "signals", "session", "seq"]
+        expected = {names[c]: table.value(c, float(values[row, c])) for c in np.flatnonzero(send[row]).tolist()}
+        assert list(map(repr, frame["signals"].items())) == list(map(repr, expected.items()))
+        assert (frame["v"], frame["ts"]) == (1, 1_780_000_000_123)
+        assert (frame["session"], frame["seq"]) == (sessions[row].decode(), sequences[row])
+
+
+def test_no_rows_are_no_frames():
+    table, values, _ = _world(VEHICLE, 2)
+    none = np.zeros((0, values.shape[1]))
+    assert Packer(table, table.paths).frames(none > 0, none, 0, np.zeros(0, dtype="S24"), np.zeros(0)) == []
+
+
+def test_a_row_that_is_not_complete_is_noticed():
+    assembly = Assembly(np.array([4, 3]))
+    assembly.put(np.array([0, 1]), np.array([b"ab", b"cd"], dtype="V2"))
+    assembly.put(np.array([0]), np.array([b"ef"], dtype="V2"))
+    with pytest.raises(AssertionError, match="another length"):
+        assembly.rows()
+
+
+def test_a_given_number_of_signals_are_the_first_that_a_device_has():
+    _, values, random = _world(VEHICLE, 3)
+    values[random.random(values.shape) < 0.3] = np.nan
+    reporter = type("R", (), {"order": np.arange(values.shape[1])[::-1]})
+    send = encode.first_known(reporter, values, 20)
+    assert (send.sum(axis=1) == 20).all()
+    assert np.isfinite(values[send]).all()
+    for row in range(ROWS):
+        last = np.flatnonzero(send[row])[0]  # the order begins with the last column
+        assert (send[row, last:] == np.isfinite(values[row, last:])).all()
