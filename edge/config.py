@@ -3,13 +3,17 @@
 import re
 import socket
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from runtime.settings import HttpSettings, KafkaSettings, MqttSettings, Section, Settings
-from wire import limits
+from wire import limits, topics
 
+FIRST_BROKER: Final = "mqtt"
+"""The name of the broker in the section of that name."""
+_BROKERS_MAX: Final = 16
+"""Each has a thread and a connection."""
 _GATEWAY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 
 
@@ -19,24 +23,65 @@ def default_gateway() -> str:
     return safe or "gateway"
 
 
-class EdgeMqttSettings(MqttSettings):
-    """`receive_maximum` is the back-pressure: the broker holds back when so many are not acknowledged."""
+def _checked_filter(topic_filter: str) -> str:
+    """[MQTT5 4.7.1, 4.8.2] A topic filter, perhaps of a shared subscription."""
+    levels = topic_filter.split("/")
+    if levels[0] == "$share":
+        if len(levels) < 3 or not levels[1] or set(levels[1]) & set("+#"):
+            raise ValueError(f"{topic_filter!r} is not $share/<group>/<filter>")
+        levels = levels[2:]
+    is_filter = "#" not in levels[:-1] and all(level in {"+", "#"} or not set(level) & set("+#") for level in levels)
+    if not any(levels) or not is_filter or "\0" in topic_filter:
+        raise ValueError(f"{topic_filter!r} is no topic filter: + and # stand for whole levels, # for the last ones")
+    return topic_filter
 
+
+TopicFilter = Annotated[str, Field(min_length=1, max_length=1_024), AfterValidator(_checked_filter)]
+
+
+class BrokerSettings(MqttSettings):
+    """One MQTT broker. `receive_maximum` is the back-pressure: it holds back when so many are not acknowledged.
+
+    `protocol`: `auto` speaks MQTT 5 and falls back to 3.1.1 when the broker does not know it. `topic_alias_max`: the
+    broker may replace so many topics by numbers, for links that are paid by the byte.
+    """
+
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
     client_id: str | None = Field(None, min_length=1, max_length=128)
+    subscriptions: tuple[TopicFilter, ...] = Field(topics.MQTT_FILTERS, min_length=1, max_length=64)
+    qos: Literal[0, 1, 2] = 1
     receive_maximum: int = Field(1_000, ge=1, le=65_535)
+    topic_alias_max: int = Field(0, ge=0, le=65_535)
     session_expiry_s: int = Field(7 * 24 * 3600, ge=0, le=2**32 - 1)
     packet_bytes_max: int = Field(1_048_576, ge=limits.PAYLOAD_BYTES_MAX + 1024, le=268_435_455)
-    queue_messages_max: int = Field(4_000, ge=1, le=65_535)
-    queue_bytes_max: int = Field(4_194_304, ge=1_048_576)
     reconnect_backoff_ms_min: int = Field(500, ge=10)
     reconnect_backoff_ms_max: int = Field(30_000, ge=10)
+
+    @model_validator(mode="after")
+    def _backoff_rises(self) -> Self:
+        if self.reconnect_backoff_ms_max < self.reconnect_backoff_ms_min:
+            raise ValueError("reconnect_backoff_ms_max must be at least reconnect_backoff_ms_min")
+        return self
+
+    @field_validator("subscriptions")
+    @classmethod
+    def _once_each(cls, subscriptions: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({each for each in subscriptions if subscriptions.count(each) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} stands there twice")
+        return subscriptions
+
+
+class EdgeMqttSettings(BrokerSettings):
+    """The first broker, and the queue that all share."""
+
+    queue_messages_max: int = Field(4_000, ge=1, le=65_535)
+    queue_bytes_max: int = Field(4_194_304, ge=1_048_576)
 
     @model_validator(mode="after")
     def _queue_holds_the_window(self) -> Self:
         if self.queue_messages_max < self.receive_maximum:
             raise ValueError("queue_messages_max must be at least receive_maximum")
-        if self.reconnect_backoff_ms_max < self.reconnect_backoff_ms_min:
-            raise ValueError("reconnect_backoff_ms_max must be at least reconnect_backoff_ms_min")
         return self
 
 
@@ -126,6 +171,9 @@ class HealthSettings(Section):
     report_interval_s: int = Field(60, ge=1)
 
 
+BrokerName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+
+
 class EdgeSettings(Settings):
     """Everything. `gateway` names this agent for ever: (gateway, epoch, sequence) identifies a message."""
 
@@ -134,6 +182,7 @@ class EdgeSettings(Settings):
     gateway: str = Field(default_factory=default_gateway, pattern=_GATEWAY_PATTERN)
     stop_timeout_ms: int = Field(5_000, ge=0, le=600_000)
     mqtt: EdgeMqttSettings = EdgeMqttSettings()
+    brokers: dict[BrokerName, BrokerSettings] = Field({}, max_length=_BROKERS_MAX - 1)
     kafka: EdgeKafkaSettings = EdgeKafkaSettings()
     spool: SpoolSettings = SpoolSettings()
     batch: BatchSettings = BatchSettings()
@@ -149,7 +198,30 @@ class EdgeSettings(Settings):
             raise ValueError(f"kafka.request_bytes_max must be at least batch.batch_bytes_max + {overhead}")
         return self
 
+    @model_validator(mode="after")
+    def _brokers_fit(self) -> Self:
+        if FIRST_BROKER in self.brokers:
+            raise ValueError(f"brokers.{FIRST_BROKER}: this is the name of the broker in [mqtt]")
+        window = sum(broker.receive_maximum for broker in self.all_brokers.values())
+        if window > self.mqtt.queue_messages_max:
+            raise ValueError(f"mqtt.queue_messages_max must be at least {window}, the sum of all receive_maximum")
+        sessions: dict[tuple[str, int, str], str] = {}
+        for name, broker in self.all_brokers.items():
+            other = sessions.setdefault((broker.host, broker.port, self.client_id_at(broker)), name)
+            if other != name:
+                raise ValueError(f"brokers.{name}: the same client_id at the same url as {other}: they would part us")
+        return self
+
+    @property
+    def all_brokers(self) -> dict[str, BrokerSettings]:
+        """By name, the first one first."""
+        return {FIRST_BROKER: self.mqtt, **self.brokers}
+
+    def client_id_at(self, broker: BrokerSettings) -> str:
+        """The MQTT client id: it names the session at the broker, so it must stay the same."""
+        return broker.client_id or f"fleetfold-edge-{self.gateway}"
+
     @property
     def client_id(self) -> str:
-        """The MQTT client id: it names the session at the broker, so it must stay the same."""
-        return self.mqtt.client_id or f"fleetfold-edge-{self.gateway}"
+        """At the first broker."""
+        return self.client_id_at(self.mqtt)

@@ -1,10 +1,9 @@
 """The bounded queue between the MQTT threads and the agent's loop."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
-
-_STOP_POLL_S = 0.5
 
 
 class Connection(NamedTuple):
@@ -51,7 +50,10 @@ class Delivery:
 
 
 class Inbox:
-    """`put` waits while `messages_max` or `bytes_max` are reached, so that the broker feels it; nothing is dropped."""
+    """Nothing is dropped: who puts reads no more while `is_full`, so that the broker feels it.
+
+    `messages_max` and `bytes_max` are exceeded by one delivery of each broker at most.
+    """
 
     def __init__(self, messages_max: int, bytes_max: int) -> None:
         self._messages_max = messages_max
@@ -62,26 +64,31 @@ class Inbox:
         self._changed = threading.Condition(threading.Lock())
         self._waits_for = 0
         self._closed = False
+        self._on_room: list[Callable[[], None]] = []
+
+    def on_room(self, notify: Callable[[], None]) -> None:
+        """Call this whenever a full inbox was emptied."""
+        self._on_room.append(notify)
 
     def __len__(self) -> int:
         """Messages that wait."""
         return self._count
 
     def put(self, delivery: Delivery) -> bool:
-        """Add messages; False once the inbox is closed: then nobody takes them any more."""
+        """Add messages; never waits. False once the inbox is closed: then nobody takes them any more."""
         with self._changed:
-            while self._is_full() and not self._closed:
-                self._changed.wait(_STOP_POLL_S)
             if self._closed:
                 return False
             self._deliveries.append(delivery)
             self._count += delivery.count
             self._bytes += delivery.size_bytes
-            if 0 < self._waits_for <= self._count or self._is_full():
-                self._changed.notify_all()
+            if 0 < self._waits_for <= self._count or self.is_full:
+                self._changed.notify()
             return True
 
-    def _is_full(self) -> bool:
+    @property
+    def is_full(self) -> bool:
+        """Whether to read no more. For any thread."""
         return self._count >= self._messages_max or self._bytes >= self._bytes_max
 
     def take(self, wait_s: float, gather_s: float = 0.0, enough: int = 1) -> list[Delivery]:
@@ -90,16 +97,19 @@ class Inbox:
             self._wait(1, wait_s)
             if self._count and gather_s > 0:
                 self._wait(enough, gather_s)
+            was_full = self.is_full
             taken, self._deliveries = self._deliveries, []
             self._count = self._bytes = 0
-            self._changed.notify_all()
-            return taken
+        if was_full:
+            for notify in self._on_room:
+                notify()
+        return taken
 
     def _wait(self, messages: int, seconds: float) -> None:
-        if self._count >= messages or self._is_full() or self._closed or seconds <= 0:
+        if self._count >= messages or self.is_full or self._closed or seconds <= 0:
             return
         self._waits_for = messages
-        self._changed.wait_for(lambda: self._count >= messages or self._is_full() or self._closed, seconds)
+        self._changed.wait_for(lambda: self._count >= messages or self.is_full or self._closed, seconds)
         self._waits_for = 0
 
     def close(self) -> None:

@@ -13,16 +13,15 @@ from edge import health, metrics, upkeep
 from edge.agent import Agent, Timing
 from edge.batcher import Batcher
 from edge.batcher import Limits as BatchLimits
+from edge.brokers import Brokers
 from edge.clock import SystemClock
 from edge.config import EdgeSettings, SpoolSettings, UploadSettings
 from edge.counts import Counts
 from edge.health import Condition
-from edge.inbox import Delivery
 from edge.kafka import KafkaSink
 from edge.letters import Source
 from edge.link import LinkCost, LinkProbe
 from edge.metrics import AgentCollector, Gauges
-from edge.mqtt import MqttReceiver
 from edge.reload import Change, compare
 from edge.renewal import Renewal
 from edge.sender import Sender
@@ -45,19 +44,6 @@ _BEATS: Final = 3
 def _batch_limits(settings: EdgeSettings) -> BatchLimits:
     batch = settings.batch
     return BatchLimits(batch.batch_frames_max, batch.batch_bytes_max, batch.batch_age_ms_max / 1000)
-
-
-class _Gathering:
-    """The receiver, with the time that a group commit waits for company."""
-
-    def __init__(self, receiver: MqttReceiver, gather_s: float) -> None:
-        self._receiver = receiver
-        self._gather_s = gather_s
-        self.acknowledge = receiver.acknowledge
-        self.stop = receiver.stop
-
-    def take(self, wait_s: float) -> list[Delivery]:
-        return self._receiver.take(wait_s, self._gather_s)
 
 
 def _upload(settings: UploadSettings) -> Upload:
@@ -101,7 +87,7 @@ class Service:
         self._disk = Directory(settings.spool.directory)
         self._spool = Spool.open(self._disk, _spool_limits(settings.spool), self._clock)
         self._sink = KafkaSink(settings.kafka, f"fleetfold-edge-{settings.gateway}", self._clock, self._counts)
-        self._receiver = MqttReceiver(settings.mqtt, settings.client_id, self._clock, self._counts)
+        self._receiver = Brokers(settings, self._clock, self._counts)
         self._probe = _probe(settings.upload)
         self._sender = self._new_sender()
         self._agent = self._new_agent()
@@ -130,9 +116,8 @@ class Service:
         spool = self._settings.spool
         commit_s_max = self._settings.health.commit_ms_max / 1000
         timing = Timing(spool.retry_interval_ms / 1000, self._settings.stop_timeout_ms / 1000, commit_s_max)
-        receiver = _Gathering(self._receiver, spool.commit_gather_ms / 1000)
         observe = metrics.sync_histogram(self._registry).observe
-        return Agent(receiver, self._spool, self._sender, self._clock, self._counts, timing, observe)
+        return Agent(self._receiver, self._spool, self._sender, self._clock, self._counts, timing, observe)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set, then part in order."""

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from edge.clock import SystemClock
-from edge.config import EdgeMqttSettings
-from edge.counts import Counts
-from edge.inbox import Delivery
+from edge.config import BrokerSettings
+from edge.counts import BrokerCounts
+from edge.inbox import Delivery, Inbox
 from edge.mqtt import MqttReceiver
 from tests.certificates import Authority
 from tests.edge_broker import Broker
@@ -33,13 +33,13 @@ def server_context(certificates: Path) -> ssl.SSLContext:
 
 def test_many_messages_in_one_tls_record_are_all_received_and_acknowledged(certificates: Path) -> None:
     with Broker(server_context(certificates)) as broker:
-        settings = EdgeMqttSettings(
+        settings = BrokerSettings(
             url=broker.url,
             ca_file=certificates / "ca.pem",
             certificate_file=certificates / "edge.pem",
             key_file=certificates / "edge.key",
         )
-        receiver = MqttReceiver(settings, "edge-1", SystemClock(), Counts())
+        receiver = MqttReceiver(settings, "edge-1", SystemClock(), BrokerCounts(), Inbox(1_000, 1_000_000))
         receiver.start()
         try:
             connection = broker.connection()
@@ -47,7 +47,7 @@ def test_many_messages_in_one_tls_record_are_all_received_and_acknowledged(certi
             connection.publish_together(200)
             messages: list[Delivery] = []
             while sum(delivery.count for delivery in messages) < 200:
-                taken = receiver.take(10)
+                taken = receiver.inbox.take(10)
                 assert taken, len(messages)
                 messages += taken
             receiver.acknowledge(messages)
@@ -59,7 +59,7 @@ def test_many_messages_in_one_tls_record_are_all_received_and_acknowledged(certi
 def test_a_certificate_renewed_on_disk_is_used_by_the_next_connection(certificates: Path, authority: Authority) -> None:
     with Broker(server_context(certificates)) as broker:
         authority.issue("renewed", common_name="before")
-        settings = EdgeMqttSettings(
+        settings = BrokerSettings(
             url=broker.url,
             ca_file=authority.ca,
             certificate_file=authority.certificate("renewed"),
@@ -67,7 +67,7 @@ def test_a_certificate_renewed_on_disk_is_used_by_the_next_connection(certificat
             reconnect_backoff_ms_min=10,
             reconnect_backoff_ms_max=20,
         )
-        receiver = MqttReceiver(settings, "edge-1", SystemClock(), Counts())
+        receiver = MqttReceiver(settings, "edge-1", SystemClock(), BrokerCounts(), Inbox(1_000, 1_000_000))
         receiver.start()
         try:
             first = broker.connection()
@@ -86,8 +86,8 @@ def test_a_certificate_renewed_on_disk_is_used_by_the_next_connection(certificat
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_server_of_another_authority_is_not_trusted(certificates: Path) -> None:
     with Broker(server_context(certificates)) as broker:
-        settings = EdgeMqttSettings(url=broker.url, reconnect_backoff_ms_min=10, reconnect_backoff_ms_max=20)
-        receiver = MqttReceiver(settings, "edge-1", SystemClock(), Counts())
+        settings = BrokerSettings(url=broker.url, reconnect_backoff_ms_min=10, reconnect_backoff_ms_max=20)
+        receiver = MqttReceiver(settings, "edge-1", SystemClock(), BrokerCounts(), Inbox(1_000, 1_000_000))
         receiver.start()
         try:
             with pytest.raises(OSError, match=r"(?i)certificate|alert|EOF"):

@@ -40,9 +40,19 @@ def test_take_gathers_company_until_there_is_enough() -> None:
     assert time.monotonic() - started < 5
 
 
-def test_a_full_inbox_makes_put_wait_and_drops_nothing() -> None:
+def test_a_full_inbox_makes_those_who_ask_wait_and_drops_nothing() -> None:
     for inbox, size in ((Inbox(2, 1_000_000), 1), (Inbox(1_000, 100), 50)):
-        producer = threading.Thread(target=lambda box=inbox, n=size: [box.put(received(i, n)) for i in range(6)])
+        room = threading.Event()
+        inbox.on_room(room.set)
+
+        def produce(box: Inbox = inbox, n: int = size, room: threading.Event = room) -> None:
+            for number in range(6):
+                while box.is_full:
+                    room.wait(5)
+                    room.clear()
+                box.put(received(number, n))
+
+        producer = threading.Thread(target=produce)
         producer.start()
         time.sleep(0.05)
         assert len(inbox) == 2
@@ -64,10 +74,10 @@ def test_a_full_inbox_ends_gathering() -> None:
 
 def test_close_frees_whoever_waits() -> None:
     inbox = Inbox(1, 1_000)
-    inbox.put(received(0))
-    results: list[bool] = []
-    producer = threading.Thread(target=lambda: results.append(inbox.put(received(1))))
-    producer.start()
+    results: list[list[Delivery]] = []
+    consumer = threading.Thread(target=lambda: results.append(inbox.take(60)))
+    consumer.start()
     inbox.close()
-    producer.join(5)
-    assert results == [False]
+    consumer.join(5)
+    assert results == [[]]
+    assert not inbox.put(received(1))

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from edge.clock import SystemClock
-from edge.config import EdgeMqttSettings
+from edge.config import BrokerSettings
 from edge.counts import Counts
-from edge.inbox import Delivery
+from edge.inbox import Delivery, Inbox
 from edge.mqtt import MqttReceiver
 from tests.edge_broker import DISCONNECT, REFUSED, Broker
 from tests.edge_world import wait_until
@@ -27,14 +27,14 @@ def counts() -> Counts:
 
 @pytest.fixture
 def receiver(broker: Broker, counts: Counts) -> Iterator[MqttReceiver]:
-    settings = EdgeMqttSettings(
+    settings = BrokerSettings(
         url=broker.url,
         reconnect_backoff_ms_min=10,
         reconnect_backoff_ms_max=50,
         receive_maximum=7,
         session_expiry_s=77,
     )
-    receiver = MqttReceiver(settings, "edge-1", SystemClock(), counts)
+    receiver = MqttReceiver(settings, "edge-1", SystemClock(), counts.broker("mqtt"), Inbox(100, 1_000_000))
     receiver.start()
     yield receiver
     receiver.stop()
@@ -44,7 +44,7 @@ def receiver(broker: Broker, counts: Counts) -> Iterator[MqttReceiver]:
 def take(receiver: MqttReceiver, count: int = 1) -> list[Delivery]:
     deliveries: list[Delivery] = []
     while sum(delivery.count for delivery in deliveries) < count:
-        taken = receiver.take(10)
+        taken = receiver.inbox.take(10)
         assert taken
         deliveries += taken
     return deliveries

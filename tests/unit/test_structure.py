@@ -35,7 +35,7 @@ CONNECTORS = {
 """What opens a connection: whoever imports one of these is an adapter."""
 
 ADAPTERS: dict[str, set[str]] = {
-    "edge": {"edge.doctor.kafka", "edge.doctor.mqtt", "edge.mqtt", "edge.kafka", "edge.spool.disk"},
+    "edge": {"edge.doctor.kafka", "edge.doctor.mqtt", "edge.mqtt_client", "edge.kafka", "edge.spool.disk"},
     "cloud": {"cloud.deadletters", "cloud.kafka", "cloud.queries.reading", "cloud.store", "cloud.topics_admin"},
     "simulator": {"simulator.connection", "simulator.kafka", "simulator.mongo"},
     "local": {"local.apart", "local.findings", "local.queries", "local.servers.kafka", "local.servers.mongo"},
@@ -69,6 +69,7 @@ PURE: set[str] = {
     "edge.doctor.findings",
     "edge.inbox",
     "edge.letters",
+    "edge.packets",
     "edge.receive",
     "edge.spool.records",
     "simulator.engine",
