@@ -1,6 +1,7 @@
 """`fleetfold-edge`: run the agent, look into its spool, examine its surroundings."""
 
 import contextlib
+import faulthandler
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -82,6 +83,7 @@ def _serve(loaded: EdgeSettings, config: Path | None) -> None:
     from edge import service
     from edge.spool.disk import LockedError
 
+    faulthandler.enable()  # a watchdog's SIGABRT shows what every thread was doing
     stop = stopping.stop_event()
     try:
         with service.Service(loaded, Notifier.of(os.environ)) as agent:
