@@ -10,6 +10,9 @@ KAFKA ?= tansu
 # chaos: how many rounds, and which seed (none: another one each time; it is printed)
 ROUNDS ?= 200
 CHAOS_SEED ?=
+KILLS ?= 200
+BROKER_KILLS ?= 8
+EDGE_KAFKA ?= apache
 PYTEST ?=
 # most tests wait for servers, each process has its own
 JOBS ?= 2
@@ -24,7 +27,7 @@ PYTHON = $(shell for python in python3.11 python3 python3.12 python3.13 python3.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-kafka test-fold-chaos lint format clean
+.PHONY: help setup demo test test-kafka test-fold-chaos test-edge-chaos lint format clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +46,10 @@ test-kafka: $(VENV)/.dev ## the integration tests on Apache Kafka (needs java an
 
 test-fold-chaos: $(VENV)/.dev ## the twin service under kill -9 of all it stands on (ROUNDS=, CHAOS_SEED=; needs java and mvn)
 	FLEETFOLD_CHAOS_ROUNDS=$(ROUNDS) FLEETFOLD_CHAOS_SEED=$(CHAOS_SEED) $(BIN)/pytest -q tests/chaos/test_cloud_fold_chaos.py $(PYTEST)
+
+test-edge-chaos: $(VENV)/.dev ## the agent under kill -9, dead brokers, cut links, full disks (KILLS=, BROKER_KILLS=, EDGE_KAFKA=, CHAOS_SEED=)
+	FLEETFOLD_EDGE_KILLS=$(KILLS) FLEETFOLD_EDGE_BROKER_KILLS=$(BROKER_KILLS) FLEETFOLD_EDGE_KAFKA=$(EDGE_KAFKA) \
+		FLEETFOLD_EDGE_SEED=$(CHAOS_SEED) $(BIN)/pytest -q -s tests/chaos/test_edge_*.py $(PYTEST)
 
 lint: $(VENV)/.dev ## ruff and mypy
 	$(BIN)/ruff check $(CODE)

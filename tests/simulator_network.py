@@ -57,7 +57,8 @@ class Wire:
         self._open.set()
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
-        self.url = f"mqtt://127.0.0.1:{self._listening.getsockname()[1]}"
+        self.port: int = self._listening.getsockname()[1]
+        self.url = f"mqtt://127.0.0.1:{self.port}"
         self.accepted = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -91,7 +92,11 @@ class Wire:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listening.accept()
-                far = socket.create_connection(self._target)
+                try:
+                    far = socket.create_connection(self._target)
+                except OSError:  # the broker is down: the next one may find it again
+                    near.close()
+                    continue
                 self.accepted += 1
                 self._pairs.append((near, far))
                 for source, sink in ((near, far), (far, near)):
