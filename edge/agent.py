@@ -27,6 +27,7 @@ from edge.counts import Counts
 from edge.inbox import Delivery
 from edge.receive import Judged
 from edge.sender import Sender
+from edge.sequences import SequenceWatch
 from edge.spool.spool import Spool
 
 _WAIT_S_MIN: Final = 0.005
@@ -66,6 +67,7 @@ class Agent:
         counts: Counts,
         timing: Timing,
         observe_sync_s: Callable[[float], None],
+        watch: SequenceWatch | None = None,
     ) -> None:
         self._receiver = receiver
         self._spool = spool
@@ -74,6 +76,7 @@ class Agent:
         self._counts = counts
         self._timing = timing
         self._observe_sync_s = observe_sync_s
+        self._watch = watch
         self._log = structlog.get_logger("edge.agent")
         self._unacknowledged: list[Delivery] = []
         self._disk_faults: dict[str, str] = {}
@@ -143,6 +146,8 @@ class Agent:
         deliveries = self._receiver.take(self._wait())
         if deliveries:
             judged = receive.judge(deliveries)
+            if self._watch is not None:
+                self._watch.look(judged.arrivals)
             self._spool.stage([*(arrival.bundle() for arrival in judged.arrivals.values()), *judged.refused])
             self._unacknowledged = deliveries
             self._count(deliveries, judged)  # last: who sees it received must see it undelivered
@@ -174,6 +179,8 @@ class Agent:
         if lost != self._lost_logged:
             self._log.error("records_lost", records=lost - self._lost_logged, since_start=lost)
             self._lost_logged = lost
+        if self._watch is not None:
+            self._watch.report()
 
     def _on_disk(self, operation: str, action: Callable[[], None]) -> bool:
         """Do something that the disk may refuse; when it did so lately, not yet again."""

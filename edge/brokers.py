@@ -59,6 +59,11 @@ class Brokers:
         return all(receiver.connected for receiver in self._by_number)
 
     @property
+    def connected_by_name(self) -> dict[str, bool]:
+        """The same for each."""
+        return {name: receiver.connected for name, receiver in self.receivers.items()}
+
+    @property
     def fault(self) -> str | None:
         """For people: why not."""
         faults = {name: receiver.fault for name, receiver in self.receivers.items() if receiver.fault is not None}

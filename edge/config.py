@@ -43,7 +43,8 @@ class BrokerSettings(MqttSettings):
     """One MQTT broker. `receive_maximum` is the back-pressure: it holds back when so many are not acknowledged.
 
     `protocol`: `auto` speaks MQTT 5 and falls back to 3.1.1 when the broker does not know it. `topic_alias_max`: the
-    broker may replace so many topics by numbers, for links that are paid by the byte.
+    broker may replace so many topics by numbers, for links that are paid by the byte. `drop_counter_topic`: where the
+    broker publishes how many messages it dropped; empty: nowhere.
     """
 
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
@@ -52,6 +53,7 @@ class BrokerSettings(MqttSettings):
     qos: Literal[0, 1, 2] = 1
     receive_maximum: int = Field(1_000, ge=1, le=65_535)
     topic_alias_max: int = Field(0, ge=0, le=65_535)
+    drop_counter_topic: str = Field("$SYS/broker/publish/messages/dropped", max_length=1_024)
     session_expiry_s: int = Field(7 * 24 * 3600, ge=0, le=2**32 - 1)
     packet_bytes_max: int = Field(1_048_576, ge=limits.PAYLOAD_BYTES_MAX + 1024, le=268_435_455)
     reconnect_backoff_ms_min: int = Field(500, ge=10)
@@ -166,6 +168,7 @@ class HealthSettings(Section):
     """
 
     undelivered_age_s_max: int = Field(900, ge=1)
+    watched_series_max: int = Field(10_000, ge=0)
     commit_ms_max: int = Field(2_000, ge=1)
     stuck_s_max: int = Field(60, ge=1)
     report_interval_s: int = Field(60, ge=1)

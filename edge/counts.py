@@ -18,7 +18,7 @@ class BrokerCounts:
     errors: int = 0
     """Failed connections and packets that cannot be decoded."""
     dropped: int = 0
-    """What the broker itself says it dropped, for any of its clients, since we first heard."""
+    """Messages that the broker says it dropped, of any of its clients, since we first heard."""
 
 
 @dataclass(slots=True)
@@ -29,6 +29,10 @@ class Counts:
     received_bytes: int = 0
     cleared: int = 0
     """Empty retained messages: they only clear what the broker keeps."""
+    sequence_jumps: int = 0
+    """In what devices count, see `edge.sequences`."""
+    sequence_missing: int = 0
+    """Frames that these jumps passed over; some may have come late."""
     brokers: dict[str, BrokerCounts] = field(default_factory=dict)
     """By the name in the configuration."""
     dead_letters: Counter[str] = field(default_factory=Counter)

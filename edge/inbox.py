@@ -39,14 +39,11 @@ class Delivery:
     odd: list[Odd] = field(default_factory=list)
     pubacks: list[bytes] = field(default_factory=list)
     pubrecs: list[bytes] = field(default_factory=list)
+    aside: list[bytes] = field(default_factory=list)
+    """Payloads of the topic that is for the receiver itself; they count as no messages."""
     count: int = 0
     size_bytes: int = 0
     """Of the payloads."""
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing in it."""
-        return self.count == 0
 
 
 class Inbox:

@@ -9,6 +9,15 @@ from prometheus_client.registry import Collector
 
 from edge.counts import Counts
 
+_BROKER_TOTALS = {
+    "received": "Messages received from this broker",
+    "acknowledged": "PUBACKs sent to this broker",
+    "acknowledgements_dropped": "PUBACKs not sent because their connection had ended",
+    "connections": "Connections that this broker accepted",
+    "sessions_lost": "Reconnections to this broker after it had lost our session",
+    "errors": "Failed connections and packets that cannot be decoded",
+    "dropped": "Messages that the broker says it dropped, of any of its clients, since we first heard",
+}
 _SYNC_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
@@ -16,6 +25,7 @@ class Gauges(NamedTuple):
     """What is measured at the moment of asking; the maps are by storage class (and reason)."""
 
     mqtt_connected: bool
+    brokers_connected: Mapping[str, bool]
     queued: int
     spool_bytes: int
     written_bytes: int
@@ -38,7 +48,9 @@ class AgentCollector(Collector):
         """All metrics but the histogram."""
         yield from self._totals()
         yield from self._by_label()
-        yield from self._states(self._gauges())
+        gauges = self._gauges()
+        yield from self._by_broker(gauges.brokers_connected)
+        yield from self._states(gauges)
 
     def _totals(self) -> Iterable[Metric]:
         counts = self._counts
@@ -54,6 +66,10 @@ class AgentCollector(Collector):
         yield _total("mqtt_connections", "Connections that the broker accepted", counts.connections)
         yield _total("mqtt_sessions_lost", "Reconnections to a broker that had lost our session", counts.sessions_lost)
         yield _total("mqtt_errors", "Failed connections and packets that cannot be decoded", counts.mqtt_errors)
+        yield _total("device_sequence_jumps", "Jumps in what devices count", counts.sequence_jumps)
+        yield _total(
+            "device_frames_missing", "Frames that these jumps passed over; some may come late", counts.sequence_missing
+        )
         yield _total("kafka_batches_produced", "Batches and dead letters given to the Kafka client", counts.produced)
         yield _total("kafka_batches_resent", "Of these, given to it once more", counts.resent)
         yield _total("kafka_sent_bytes", "Bytes sent to Kafka's brokers", counts.kafka_wire_bytes)
@@ -65,6 +81,17 @@ class AgentCollector(Collector):
         yield _labelled("kafka_errors", "Errors of the Kafka client, by code", "code", counts.kafka_errors)
         yield _labelled("disk_errors", "What the disk refused, by operation", "operation", counts.disk_errors)
         yield _labelled("config_reloads", "Configurations read again, by result", "result", counts.reloads)
+
+    def _by_broker(self, connected: Mapping[str, bool]) -> Iterable[Metric]:
+        state = GaugeMetricFamily("fleetfold_edge_broker_connected", "1 while connected", labels=["broker"])
+        for name, is_connected in connected.items():
+            state.add_metric([name], is_connected)
+        yield state
+        for field, text in _BROKER_TOTALS.items():
+            family = CounterMetricFamily(f"fleetfold_edge_broker_{field}", text, labels=["broker"])
+            for name, counts in list(self._counts.brokers.items()):
+                family.add_metric([name], getattr(counts, field))
+            yield family
 
     def _states(self, gauges: Gauges) -> Iterable[Metric]:
         yield _gauge("mqtt_connected", "1 while connected and subscribed", gauges.mqtt_connected)

@@ -27,6 +27,7 @@ _JOIN_S: Final = 7.0
 _SUBSCRIBE_RETRY_S: Final = 30.0
 _FAILURE: Final = 128
 """MQTT 5 reason codes from here on are failures."""
+_COUNTER_DIGITS_MAX: Final = 18
 _SILENT_ENDS_MAX: Final = 3
 """A broker that closes the connection so often without an answer may not know this version of MQTT."""
 
@@ -59,7 +60,9 @@ class MqttReceiver:
         self._answered = self._accepted = False
         self._silent_ends = 0
         self._subscribe_again_s: float | None = None
+        self._subscribed_by: int | None = None
         self._pinged_s = 0.0
+        self._drop_counter: int | None = None
         self._stopping = threading.Event()
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._client = self._new_client()
@@ -71,7 +74,8 @@ class MqttReceiver:
         return Client(self.settings, self._client_id, self._is_v5, self)
 
     def _new_parser(self) -> Parser:
-        return Parser(self._is_v5, self.settings.packet_bytes_max, self.settings.topic_alias_max)
+        aside = self.settings.drop_counter_topic.encode()
+        return Parser(self._is_v5, self.settings.packet_bytes_max, self.settings.topic_alias_max, aside)
 
     def start(self) -> None:
         """Begin to connect; returns at once."""
@@ -95,8 +99,9 @@ class MqttReceiver:
 
     def acknowledge(self, deliveries: list[Delivery]) -> None:
         """Let the thread send PUBACKs, in this order."""
-        self._acknowledgements.extend(deliveries)
-        self._wake()
+        if deliveries:
+            self._acknowledgements.extend(deliveries)
+            self._wake()
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # then enough wakes are waiting
@@ -168,11 +173,24 @@ class MqttReceiver:
             self.counts.received += delivery.count
             self.counts.errors += sum(odd.malformed is not None for odd in delivery.odd)
             self.inbox.put(delivery)
+        for payload in delivery.aside:
+            self._note_drops(payload)
         for packet in others:
             if packet[0] >> 4 == PUBREL:
                 self._client.complete(packet[2:4])
             else:
                 self._client.feed(packet)
+
+    def _note_drops(self, payload: bytes) -> None:
+        """The broker's own counter, which starts at 0 with the broker."""
+        if not payload.isdigit():
+            return
+        before, self._drop_counter = self._drop_counter, int(payload[:_COUNTER_DIGITS_MAX])
+        if before is None or before == self._drop_counter:
+            return
+        dropped = self._drop_counter - before if self._drop_counter > before else self._drop_counter
+        self.counts.dropped += dropped
+        self._log.warning("mqtt_broker_dropped", messages=dropped, advice="look at max_queued_messages of the broker")
 
     def _keep_alive(self, is_full: bool) -> None:
         """While the inbox is full nothing is read: the broker must not take us for dead, nor we it."""
@@ -210,7 +228,7 @@ class MqttReceiver:
 
     def _notice_silence(self) -> None:
         """[MQTT5 3.1.2.2] A broker of another version should say so; some just close the connection."""
-        self._silent_ends = 0 if self._answered else self._silent_ends + 1
+        self._silent_ends = 0 if self._answered or self.counts.connections else self._silent_ends + 1
         if self._silent_ends >= _SILENT_ENDS_MAX:
             self._silent_ends = 0
             self._try_other_version()
@@ -243,10 +261,14 @@ class MqttReceiver:
 
     def _subscribe(self) -> None:
         self._subscribe_again_s = None
-        self._client.subscribe_to(self.settings.subscriptions, self.settings.qos)
+        self._subscribed_by = self._client.subscribe_to(self.settings.subscriptions, self.settings.qos)
+        if self.settings.drop_counter_topic:  # where we may not read it, there is nothing to be told
+            self._client.subscribe_to([self.settings.drop_counter_topic], qos=0)
 
-    def on_subscribe(self, _client: Any, _data: Any, _message_id: int, reasons: list[Any], _extra: Any) -> None:
+    def on_subscribe(self, _client: Any, _data: Any, message_id: int, reasons: list[Any], _extra: Any) -> None:
         """All or nothing: with a subscription missing we are not connected."""
+        if message_id != self._subscribed_by:
+            return
         refused = [
             f"{topic_filter}: {reason}"
             for topic_filter, reason in zip(self.settings.subscriptions, reasons, strict=False)

@@ -38,12 +38,18 @@ class _Frame(NamedTuple):
 
 
 class Parser:
-    """Of one connection. `topic_alias_max`: what we allowed the broker to use; 0: none."""
+    """Of one connection. `topic_alias_max`: what we allowed the broker to use; 0: none.
 
-    def __init__(self, has_properties: bool, packet_bytes_max: int, topic_alias_max: int = 0) -> None:
+    `aside`: a topic, subscribed at QoS 0, whose payloads are no messages of devices.
+    """
+
+    def __init__(
+        self, has_properties: bool, packet_bytes_max: int, topic_alias_max: int = 0, aside: bytes = b""
+    ) -> None:
         self._has_properties = has_properties
         self._packet_bytes_max = packet_bytes_max
         self._topic_alias_max = topic_alias_max
+        self._aside = aside
         self._topics: dict[int, bytes] = {}
         self._parts: list[bytes] = []
         self._missing = 0
@@ -165,6 +171,9 @@ class Parser:
         except ValueError as error:
             why = f"packet cannot be decoded: {error}"
             self._add_odd(delivery, Odd(topic, data[start:end], end - start, retain, why))
+            return
+        if qos == 0 and topic and topic == self._aside:
+            delivery.aside.append(data[payload_start:end])
             return
         payload, size = data[payload_start:end], end - payload_start + self._skipping
         if 0 < size <= limits.PAYLOAD_BYTES_MAX and not self._skipping:

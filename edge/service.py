@@ -25,6 +25,7 @@ from edge.metrics import AgentCollector, Gauges
 from edge.reload import Change, compare
 from edge.renewal import Renewal
 from edge.sender import Sender
+from edge.sequences import SequenceWatch
 from edge.spool.disk import Directory
 from edge.spool.records import StorageClass
 from edge.spool.spool import Limits as SpoolLimits
@@ -117,7 +118,9 @@ class Service:
         commit_s_max = self._settings.health.commit_ms_max / 1000
         timing = Timing(spool.retry_interval_ms / 1000, self._settings.stop_timeout_ms / 1000, commit_s_max)
         observe = metrics.sync_histogram(self._registry).observe
-        return Agent(self._receiver, self._spool, self._sender, self._clock, self._counts, timing, observe)
+        series_max = self._settings.health.watched_series_max
+        watch = SequenceWatch(series_max, self._counts) if series_max else None
+        return Agent(self._receiver, self._spool, self._sender, self._clock, self._counts, timing, observe, watch)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set, then part in order."""
@@ -239,6 +242,7 @@ class Service:
     def _gauges(self) -> Gauges:
         return Gauges(
             mqtt_connected=self._receiver.connected,
+            brokers_connected=self._receiver.connected_by_name,
             queued=len(self._receiver.inbox),
             spool_bytes=self._spool.size_bytes,
             written_bytes=self._spool.written_bytes,

@@ -20,7 +20,8 @@ def check(settings: EdgeSettings, bytes_per_s: float | None) -> Iterator[Finding
     yield clock.check(settings.spool.directory)
     yield from disk.check(settings.spool.directory, settings.spool.bytes_max)
     yield _outage(settings, bytes_per_s)
-    yield from _mqtt("mqtt", settings.mqtt)
+    for name, broker in settings.all_brokers.items():
+        yield from _mqtt(name, broker)
     yield from _kafka(settings)
 
 

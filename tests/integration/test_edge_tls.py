@@ -35,6 +35,7 @@ def test_many_messages_in_one_tls_record_are_all_received_and_acknowledged(certi
     with Broker(server_context(certificates)) as broker:
         settings = BrokerSettings(
             url=broker.url,
+            drop_counter_topic="",
             ca_file=certificates / "ca.pem",
             certificate_file=certificates / "edge.pem",
             key_file=certificates / "edge.key",
@@ -61,6 +62,7 @@ def test_a_certificate_renewed_on_disk_is_used_by_the_next_connection(certificat
         authority.issue("renewed", common_name="before")
         settings = BrokerSettings(
             url=broker.url,
+            drop_counter_topic="",
             ca_file=authority.ca,
             certificate_file=authority.certificate("renewed"),
             key_file=authority.key("renewed"),

@@ -71,6 +71,63 @@ def test_limits_that_contradict_each_other_are_faults(text: str, fault: str, tmp
     assert any(fault in found for found in faults(text, tmp_path))
 
 
+def test_brokers_and_subscriptions_are_validated_all_at_once(tmp_path: Path) -> None:
+    found = faults(
+        """
+        [mqtt]
+        subscriptions = ["dt/#/signals", "a/b+/c", "", "$share/g", "ok/+/x/#"]
+        qos = 3
+        protocol = "4"
+        [brokers."Site B"]
+        [brokers.site-c]
+        url = "mqtt://c"
+        reconnect = 5
+        [brokers.site-d]
+        url = "x"
+        subscriptions = ["a", "b", "a"]
+        """,
+        tmp_path,
+    )
+    assert sorted(fault.split(": ")[0] for fault in found) == [
+        "brokers.Site B.[key]",
+        "brokers.site-c.reconnect",
+        "brokers.site-d.subscriptions",
+        "brokers.site-d.url",
+        "mqtt.protocol",
+        "mqtt.qos",
+        "mqtt.subscriptions.0",
+        "mqtt.subscriptions.1",
+        "mqtt.subscriptions.2",
+        "mqtt.subscriptions.3",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[brokers.mqtt]", "brokers.mqtt: this is the name of the broker in [mqtt]"),
+        ('[brokers.b]\nurl = "mqtt://127.0.0.1"', "brokers.b: the same client_id at the same url as mqtt"),
+        ('[brokers.b]\nurl = "mqtt://b"\nreceive_maximum = 3001', "mqtt.queue_messages_max must be at least 4001"),
+    ],
+)
+def test_brokers_that_get_in_each_others_way_are_faults(text: str, fault: str, tmp_path: Path) -> None:
+    assert any(fault in found for found in faults(text, tmp_path))
+
+
+def test_several_brokers_have_names_and_sessions_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "edge.toml"
+    file.write_text(
+        'gateway = "gw"\n[mqtt]\nurl = "mqtt://a"\n[brokers.b]\nurl = "mqtt://b"\n'
+        '[brokers.c]\nurl = "mqtt://a"\nclient_id = "other"\nsubscriptions = ["$share/g/dt/#"]'
+    )
+    loaded = settings.load(EdgeSettings, file)
+    assert {name: (each.host, loaded.client_id_at(each)) for name, each in loaded.all_brokers.items()} == {
+        "mqtt": ("a", "fleetfold-edge-gw"),
+        "b": ("b", "fleetfold-edge-gw"),
+        "c": ("a", "other"),
+    }
+
+
 def test_the_environment_overrides_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "edge.toml"
     file.write_text('gateway = "from-file"\n[http]\nport = 1\n[batch]\nbatch_frames_max = 7')

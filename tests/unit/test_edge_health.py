@@ -45,14 +45,25 @@ def test_each_fault_is_a_reason() -> None:
 
 
 def test_every_count_is_exported() -> None:
-    counts = Counts(received=5, delivered=3)
+    counts = Counts(received=5, delivered=3, sequence_jumps=1, sequence_missing=4)
+    counts.broker("mqtt").acknowledged = 2
+    counts.broker("site-b").acknowledged = 1
+    counts.broker("site-b").dropped = 9
     counts.dead_letters["too_large"] += 2
     registry = CollectorRegistry()
-    gauges = Gauges(True, 1, 2, 3, 7, 8, True, {"signals": 4}, 0.5, {("signals", "evicted"): 6})
+    gauges = Gauges(
+        True, {"mqtt": True, "site-b": False}, 1, 2, 3, 7, 8, True, {"signals": 4}, 0.5, {("signals", "evicted"): 6}
+    )
     registry.register(AgentCollector(counts, lambda: gauges))
     page = generate_latest(registry).decode()
     for line in (
         "fleetfold_edge_mqtt_messages_received_total 5.0",
+        "fleetfold_edge_mqtt_messages_acknowledged_total 3.0",
+        'fleetfold_edge_broker_acknowledged_total{broker="mqtt"} 2.0',
+        'fleetfold_edge_broker_connected{broker="site-b"} 0.0',
+        'fleetfold_edge_broker_dropped_total{broker="site-b"} 9.0',
+        "fleetfold_edge_device_sequence_jumps_total 1.0",
+        "fleetfold_edge_device_frames_missing_total 4.0",
         "fleetfold_edge_records_delivered_total 3.0",
         'fleetfold_edge_dead_letters_total{reason="too_large"} 2.0',
         'fleetfold_edge_spool_records_undelivered{storage_class="signals"} 4.0',

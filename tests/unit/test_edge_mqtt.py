@@ -33,6 +33,7 @@ def receiver(broker: Broker, counts: Counts) -> Iterator[MqttReceiver]:
         reconnect_backoff_ms_max=50,
         receive_maximum=7,
         session_expiry_s=77,
+        drop_counter_topic="",
     )
     receiver = MqttReceiver(settings, "edge-1", SystemClock(), counts.broker("mqtt"), Inbox(100, 1_000_000))
     receiver.start()

@@ -1,0 +1,99 @@
+"""Jumps in what devices count, seen without looking into every frame."""
+
+import pytest
+from structlog.testing import capture_logs
+
+from edge.counts import Counts
+from edge.receive import Arrival
+from edge.sequences import SequenceWatch
+from edge.spool import records
+from edge.spool.records import Run
+from wire import codec
+from wire.topics import Address, Channel, Kind
+
+
+class World:
+    """A watch, and devices whose frames arrive."""
+
+    def __init__(self, series_max: int = 100) -> None:
+        self.counts = Counts()
+        self.watch = SequenceWatch(series_max, self.counts)
+
+    def arrive(self, *payloads: bytes, asset_id: str = "car-1", channel: Channel = Channel.SIGNALS) -> None:
+        series = records.series_of(Address(Kind.VEHICLE, asset_id, channel))
+        self.watch.look({series: Arrival(series, list(payloads), [Run(0, len(payloads))])})
+
+    def frames(self, *numbers: int, session: str = "s1", asset_id: str = "car-1") -> None:
+        self.arrive(*(frame(number, session) for number in numbers), asset_id=asset_id)
+
+    @property
+    def seen(self) -> tuple[int, int]:
+        return self.counts.sequence_jumps, self.counts.sequence_missing
+
+
+def frame(number: int, session: str = "s1", json: bool = False) -> bytes:
+    content = {"v": 1, "session": session, "seq": number, "ts": 1, "signals": {"Vehicle.Speed": 1.0}}
+    return codec.to_json(content) if json else codec.to_msgpack(content)
+
+
+def test_what_comes_without_a_gap_is_no_jump() -> None:
+    world = World()
+    world.frames(7, 8, 9)
+    world.frames(10)
+    world.frames(11, 12)
+    world.frames(0, 1, session="s2")
+    world.frames(5, asset_id="car-2")
+    assert world.seen == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "parts", [[[1, 2], [5, 6]], [[1, 2, 5, 6]], [[1], [2], [5]], [[1, 2], [3, 6, 7]], [[0], [1, 2, 5, 5, 6]]]
+)
+def test_what_is_missing_is_counted_wherever_the_jump_is(parts: list[list[int]]) -> None:
+    world = World()
+    for part in parts:
+        world.frames(*part)
+    assert world.seen == (1, 2)
+
+
+def test_what_is_sent_again_or_late_is_no_jump_and_hides_none() -> None:
+    world = World()
+    world.frames(1, 2, 3)
+    world.frames(1, 2, 3)
+    world.frames(2)
+    world.frames(4)
+    assert world.seen == (0, 0)
+    world.frames(2, 3)
+    world.frames(6)
+    assert world.seen == (1, 1)
+
+
+def test_json_is_read_as_well_and_what_is_no_frame_or_counts_nothing_is_passed_over() -> None:
+    world = World()
+    world.arrive(frame(1, json=True), b"\xff", b"{", b"[1]", b'{"seq":"x"}', codec.to_msgpack({"v": 1}), frame(4))
+    assert world.seen == (1, 2)
+    world.arrive(b'{"v":1,"online":true,"session":"s"}', channel=Channel.CONNECTION)
+    assert world.seen == (1, 2)
+
+
+def test_of_more_series_than_it_may_remember_the_one_known_longest_is_forgotten() -> None:
+    world = World(series_max=2)
+    for asset in ("a", "b", "c"):
+        world.frames(1, asset_id=asset)
+    world.frames(5, asset_id="a")
+    assert world.seen == (0, 0)
+    world.frames(5, asset_id="c")
+    assert world.seen == (1, 3)
+    assert len(world.watch._last) == 2
+
+
+def test_the_log_says_it_once_with_an_example() -> None:
+    world = World()
+    with capture_logs() as logs:
+        world.watch.report()
+        world.frames(1, 4)
+        world.watch.report()
+        world.watch.report()
+    assert [(log["event"], log["jumps"], log["last"]) for log in logs] == [
+        ("device_sequence_jumps", 1, "car-1 s1 2..3")
+    ]
