@@ -65,7 +65,12 @@ def _read_quickly(raw: bytes, received_ms: int, kind: Kind | None) -> Reading | 
 
 def decode(raw: bytes) -> Frame | Malformed:
     """Read a payload as a frame; the values are not judged yet."""
-    frame = shaped(codec.decode(raw), Frame)
+    return of_value(codec.decode(raw))
+
+
+def of_value(value: Any) -> Frame | Malformed:
+    """A decoded payload as a frame; `Malformed` passes through."""
+    frame = shaped(value, Frame)
     if isinstance(frame, Malformed):
         return frame
     offsets = frame.dt or [0]

@@ -1,0 +1,99 @@
+"""What is known of one signal of one asset, and the verdict on its next sample. State is by source time."""
+
+from enum import IntEnum
+from typing import Any
+
+from edge.rules.plan import Collector
+from wire.catalogue import Signal, Value
+
+
+class Verdict(IntEnum):
+    """What becomes of a sample."""
+
+    WITHHELD = 0
+    KEPT = 1
+    REPEATED = 2
+    """The newest sample, heard again."""
+    KEPT_BETWEEN = 3
+    """Kept although a newer one was withheld, which has to be sent as well: else the older one would seem newest."""
+
+
+class Cell:
+    """`value`, `ms`, `previous`: the newest sample by source time; `kept_value`, `kept_ms`: the newest one sent.
+
+    `previous` is the value before the newest. `ms` is -1 before the first sample, `kept_ms` before the first sent.
+    """
+
+    __slots__ = (
+        "collector",
+        "is_numeric",
+        "judge",
+        "kept_ms",
+        "kept_value",
+        "ms",
+        "number",
+        "path",
+        "previous",
+        "value",
+    )
+
+    def __init__(self, signal: Signal, collector: Collector) -> None:
+        self.number = signal.number
+        self.path = signal.path
+        self.judge = signal.judge
+        self.is_numeric = signal.is_numeric
+        self.collector = collector
+        self.value: Any = None
+        self.ms = -1
+        self.previous: Any = None
+        self.kept_value: Any = None
+        self.kept_ms = -1
+
+    def take(self, ms: int, value: Value) -> Verdict:
+        """Judge a sample and remember it."""
+        if ms > self.ms:
+            self.previous, self.value, self.ms = self.value, value, ms
+            if not self._is_due(ms, value):
+                return Verdict.WITHHELD
+            self.kept_value, self.kept_ms = value, ms
+            return Verdict.KEPT
+        return self._take_late(ms, value)
+
+    def _is_due(self, ms: int, value: Any) -> bool:
+        rule = self.collector
+        if rule.is_silent:
+            return False
+        age_ms = ms - self.kept_ms
+        if self.kept_ms < 0 or age_ms >= rule.snapshot_ms:
+            return True
+        if age_ms < rule.interval_ms:
+            return False
+        if rule.deadband < 0:
+            return True
+        if not self.is_numeric:
+            return bool(value != self.kept_value)
+        return bool(abs(value - self.kept_value) > max(rule.deadband, rule.fraction * abs(self.kept_value)))
+
+    def _take_late(self, ms: int, value: Any) -> Verdict:
+        """A sample that is not the newest. It is judged against the last one sent, if that is older, and changes
+        nothing that newer ones rely on; of what is older still, more is sent than need be, never less."""
+        if ms == self.ms:
+            if value == self.value:
+                return Verdict.REPEATED
+            self.value = max(value, self.value)  # as the twin does: of one moment the greater stays
+        if self.collector.is_silent:
+            return Verdict.WITHHELD
+        if ms < self.kept_ms:
+            return Verdict.KEPT
+        if ms == self.kept_ms:
+            if value <= self.kept_value:
+                return Verdict.REPEATED if value == self.kept_value else Verdict.KEPT
+        elif not self._is_due(ms, value):
+            return Verdict.WITHHELD
+        self.kept_value, self.kept_ms = self.value, self.ms
+        return Verdict.KEPT_BETWEEN
+
+    def sent(self, ms: int, value: Value) -> None:
+        """A sample was sent for another reason."""
+        if ms > self.kept_ms:
+            self.kept_value, self.kept_ms = value, ms
