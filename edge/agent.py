@@ -1,6 +1,6 @@
 """The agent's loop. Each message takes these steps, in this order:
 
-1. receive      take what MQTT has queued, judge it; nothing is acknowledged yet
+1. receive      take what MQTT has queued, judge it, apply the collection rules; nothing is acknowledged yet
 2. append       one block per class at the end of the spool's newest segments
 3. sync         fdatasync: from here on a power cut cannot take it
 4. acknowledge  PUBACKs, in the order received
@@ -25,7 +25,7 @@ from edge import receive
 from edge.clock import Clock
 from edge.counts import Counts
 from edge.inbox import Delivery
-from edge.receive import Judged
+from edge.receive import Arrival, Judged
 from edge.sender import Sender
 from edge.sequences import SequenceWatch
 from edge.spool.spool import Spool
@@ -68,6 +68,7 @@ class Agent:
         timing: Timing,
         observe_sync_s: Callable[[float], None],
         watch: SequenceWatch | None = None,
+        collect: Callable[[dict[bytes, Arrival]], dict[bytes, Arrival]] | None = None,
     ) -> None:
         self._receiver = receiver
         self._spool = spool
@@ -77,6 +78,7 @@ class Agent:
         self._timing = timing
         self._observe_sync_s = observe_sync_s
         self._watch = watch
+        self._collect = collect
         self._log = structlog.get_logger("edge.agent")
         self._unacknowledged: list[Delivery] = []
         self._disk_faults: dict[str, str] = {}
@@ -148,7 +150,8 @@ class Agent:
             judged = receive.judge(deliveries)
             if self._watch is not None:
                 self._watch.look(judged.arrivals)
-            self._spool.stage([*(arrival.bundle() for arrival in judged.arrivals.values()), *judged.refused])
+            arrivals = judged.arrivals if self._collect is None else self._collect(judged.arrivals)
+            self._spool.stage([*(arrival.bundle() for arrival in arrivals.values()), *judged.refused])
             self._unacknowledged = deliveries
             self._count(deliveries, judged)  # last: who sees it received must see it undelivered
         return len(deliveries)

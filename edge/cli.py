@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
+from edge import rulebook, rules_cli
 from edge.config import EdgeSettings
 from runtime import exits, logs, settings, stopping
 from runtime.notify import Notifier
@@ -26,6 +27,7 @@ app: Final = typer.Typer(
 )
 spool_app: Final = typer.Typer(help="The spool on disk.", no_args_is_help=True)
 app.add_typer(spool_app, name="spool")
+app.add_typer(rules_cli.app, name="rules")
 
 ConfigOption = Annotated[
     Path | None, typer.Option(help="TOML file; the environment overrides it.", envvar="FLEETFOLD_EDGE_CONFIG")
@@ -63,6 +65,9 @@ def main(
 def run(config: ConfigOption = None, check: CheckOption = False) -> None:
     """Run the agent until SIGTERM or Ctrl-C. SIGHUP reads the configuration again."""
     loaded = _load(config)
+    faults = rulebook.check_file(loaded.rules)
+    if faults:
+        _fail("\n".join(faults), exits.USAGE)
     if check:
         typer.echo(f"configuration ok: gateway {loaded.gateway}, spool in {loaded.spool.directory}")
         return
@@ -91,6 +96,8 @@ def _serve(loaded: EdgeSettings, config: Path | None) -> None:
             agent.run(stop)
     except LockedError as error:
         _fail(str(error), exits.FAILED)
+    except settings.ConfigError as error:  # a rules file that changed since it was checked
+        _fail("\n".join(error.faults), exits.USAGE)
     except KafkaException as error:
         _fail(f"kafka: {error.args[0].str()}", exits.USAGE)
     except OSError as error:

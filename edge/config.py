@@ -160,6 +160,19 @@ class UploadSettings(Section):
         return self
 
 
+class RulesSettings(Section):
+    """Collection rules. `file` counts where none are published for this gateway; `remote`: where they are published.
+
+    `assets_max`, `ring_bytes_max`: what the rules remember; beyond it more is sent than need be, never less.
+    """
+
+    file: Path | None = None
+    remote: Literal["none", "mqtt", "kafka"] = "none"
+    assets_max: int = Field(20_000, ge=1, le=1_000_000)
+    ring_bytes_max: int = Field(16_777_216, ge=0, le=2**33)
+    poll_interval_ms: int = Field(500, ge=50, le=60_000)
+
+
 class HealthSettings(Section):
     """When the agent calls itself unhealthy although it works, and how often it logs how it is.
 
@@ -190,6 +203,7 @@ class EdgeSettings(Settings):
     spool: SpoolSettings = SpoolSettings()
     batch: BatchSettings = BatchSettings()
     upload: UploadSettings = UploadSettings()
+    rules: RulesSettings = RulesSettings()
     http: HttpSettings = HttpSettings()
     health: HealthSettings = HealthSettings()
 

@@ -53,13 +53,14 @@ def judge(deliveries: list[Delivery]) -> Judged:
             if isinstance(series, Malformed):
                 judged.refused += [_refused(Odd(topic, each, len(each)), series, received_ms) for each in payloads]
             else:
-                _add(judged.arrivals, series, payloads, received_ms)
+                add(judged.arrivals, series, payloads, received_ms)
         for odd in delivery.odd:
             _judge_odd(judged, odd, received_ms)
     return judged
 
 
-def _add(arrivals: dict[bytes, Arrival], series: bytes, payloads: list[bytes], received_ms: int) -> None:
+def add(arrivals: dict[bytes, Arrival], series: bytes, payloads: list[bytes], received_ms: int) -> None:
+    """Put payloads behind those of their series."""
     arrival = arrivals.get(series)
     if arrival is None:
         arrivals[series] = Arrival(series, payloads, [Run(received_ms, len(payloads))])

@@ -24,6 +24,10 @@ from edge.link import LinkCost, LinkProbe
 from edge.metrics import AgentCollector, Gauges
 from edge.reload import Change, compare
 from edge.renewal import Renewal
+from edge.rulebook import Remote, Rulebook
+from edge.rules_kafka import KafkaRules
+from edge.rules_metrics import RulesCollector
+from edge.rules_mqtt import MqttRules
 from edge.sender import Sender
 from edge.sequences import SequenceWatch
 from edge.spool.disk import Directory
@@ -73,7 +77,8 @@ def _spool_limits(spool: SpoolSettings) -> SpoolLimits:
 
 
 class Service:
-    """Raises LockedError, OSError when the spool cannot be opened, KafkaException for settings Kafka's client refuses.
+    """Raises LockedError, OSError when the spool cannot be opened, KafkaException for settings Kafka's client refuses,
+    ConfigError when the rules file is faulty.
 
     Use as a context manager. `notifier` hears how we are.
     """
@@ -91,12 +96,15 @@ class Service:
         self._receiver = Brokers(settings, self._clock, self._counts)
         self._probe = _probe(settings.upload)
         self._sender = self._new_sender()
+        self._rules = Rulebook(settings, self._disk, self._clock, self._remote_rules())
         self._agent = self._new_agent()
         self._renewal = Renewal(self._sink, settings.kafka, self._agent.post)
         self._upkeep: Upkeep | None = None
         self._started_s = self._clock.monotonic_s()
         self._registry.register(AgentCollector(self._counts, self._gauges))
         self._registry.register(VitalsCollector(self._vitals))
+        if self._rules.collect is not None:
+            self._registry.register(RulesCollector(self._rules.engine, self._rules.desk))
         ProcessCollector(registry=self._registry)
 
     def _new_sender(self) -> Sender:
@@ -120,7 +128,25 @@ class Service:
         observe = metrics.sync_histogram(self._registry).observe
         series_max = self._settings.health.watched_series_max
         watch = SequenceWatch(series_max, self._counts) if series_max else None
-        return Agent(self._receiver, self._spool, self._sender, self._clock, self._counts, timing, observe, watch)
+        return Agent(
+            self._receiver,
+            self._spool,
+            self._sender,
+            self._clock,
+            self._counts,
+            timing,
+            observe,
+            watch,
+            self._rules.collect,
+        )
+
+    def _remote_rules(self) -> Remote | None:
+        settings = self._settings
+        if settings.rules.remote == "mqtt":
+            return MqttRules(settings.mqtt, settings.client_id, settings.gateway)
+        if settings.rules.remote == "kafka":
+            return KafkaRules(settings.kafka, f"fleetfold-edge-{settings.gateway}", settings.gateway, self._clock)
+        return None
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set, then part in order."""
@@ -131,6 +157,7 @@ class Service:
                 )
                 self._log.info("http_listening", address=self._settings.http.address, port=server.port)
             self._log_start()
+            self._rules.start()
             self._receiver.start()
             self._upkeep = stack.enter_context(Upkeep(self._jobs()))
             self._notifier.ready(self._status())
@@ -156,6 +183,8 @@ class Service:
             upkeep.looking_at_the_link(lambda: self._probe.look(), settings.upload.link_cost_interval_s),
             upkeep.reporting(self._report, settings.health.report_interval_s),
         ]
+        if self._rules.collect is not None:
+            jobs.append(Job(self._rules.tick, settings.rules.poll_interval_ms / 1000))
         if self._notifier.watchdog_s is not None:
             jobs.append(Job(self._tell_alive, self._notifier.watchdog_s / _BEATS))
         return jobs
@@ -205,6 +234,7 @@ class Service:
             self._renewal.use(self._settings.kafka)
         else:
             self._renewal.check()
+        self._rules.reload()
         self._counts.reloads["partly" if change.refused else "applied"] += 1
         self._log.info("reloaded", applied=change.applied)
         if change.refused:
@@ -277,6 +307,7 @@ class Service:
     def close(self) -> None:
         """Give back what is held."""
         self._notifier.close()
+        self._rules.close()
         self._sink.close()
         self._spool.close()
         self._disk.close()

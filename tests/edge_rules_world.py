@@ -1,18 +1,22 @@
 """What the tests of the collection rules share: sets, frames, and a twin kept by the simplest means."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
+from edge import receive
+from edge.receive import Arrival
 from edge.rules import plan
-from edge.rules.engine import Engine, Limits
+from edge.rules.engine import Engine, Limits, Tally
 from edge.rules.plan import Plan
-from edge.spool.records import Message, Record
-from wire.topics import Channel, Kind
+from edge.spool import records
+from edge.spool.records import Message, StorageClass
+from wire.topics import Address, Channel, Kind
 
 NOW_MS = 1_750_000_000_000
 SPEED = "Vehicle.Speed"
+AIR = "Vehicle.Exterior.AirTemperature"
 RPM = "Vehicle.Powertrain.CombustionEngine.Speed"
 STATE = "Vehicle.LowVoltageSystemState"
 MOVING = "Vehicle.IsMoving"
@@ -36,10 +40,46 @@ def planned(*rules: dict[str, Any], **more: Any) -> Plan:
     return made
 
 
-def engine(*rules: dict[str, Any], assets_max: int = 100, ring_bytes_max: int = 1_000_000, **more: Any) -> Engine:
+class Sent(NamedTuple):
+    """A payload as it comes out."""
+
+    asset_id: str
+    payload: bytes
+    urgent: bool
+
+
+class Bench:
+    """The engine for tests: messages in, payloads out."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @property
+    def tally(self) -> Tally:
+        return self.engine.tally
+
+    @property
+    def plan(self) -> Plan:
+        assert self.engine.plan is not None
+        return self.engine.plan
+
+    def apply(self, messages: Iterable[Message]) -> list[Sent]:
+        """The urgent ones come behind the others of their chunk."""
+        arrivals: dict[bytes, Arrival] = {}
+        for each in messages:
+            receive.add(arrivals, records.series_of(each.address), [each.payload], each.received_ms)
+        passed = [arrival.bundle() for arrival in self.engine.apply(arrivals).values()]
+        return [
+            Sent(each.address.asset_id, message.payload, records.storage_class(each) is StorageClass.EVENTS)
+            for each in passed
+            for message in records.messages(each)
+        ]
+
+
+def engine(*rules: dict[str, Any], assets_max: int = 100, ring_bytes_max: int = 1_000_000, **more: Any) -> Bench:
     made = Engine(Limits(assets_max, ring_bytes_max), lambda: 0.0)
     made.adopt(planned(*rules, **more))
-    return made
+    return Bench(made)
 
 
 def message(
@@ -51,20 +91,23 @@ def message(
     received_ms: int = NOW_MS,
     **more: Any,
 ) -> Message:
-    """`ts` and `received_ms` count from NOW_MS where they are small."""
+    """`ts` counts from NOW_MS."""
     fields = {"v": 1, "ts": NOW_MS + ts, "signals": signals, **more}
     if seq is not None:
         fields |= {"session": "s", "seq": seq}
-    return Message(received_ms, Kind.VEHICLE, asset_id, Channel.SIGNALS, bytes(msgpack.packb(fields)))
+    return raw_message(bytes(msgpack.packb(fields)), asset_id, received_ms)
 
 
-def frame_of(record: Record) -> dict[str, Any]:
-    assert type(record) is Message
-    decoded: dict[str, Any] = msgpack.unpackb(record.payload, strict_map_key=False)
+def raw_message(payload: bytes, asset_id: str = "car-1", received_ms: int = NOW_MS) -> Message:
+    return Message(received_ms, Address(Kind.VEHICLE, asset_id, Channel.SIGNALS), payload)
+
+
+def frame_of(sent: Sent | Message) -> dict[str, Any]:
+    decoded: dict[str, Any] = msgpack.unpackb(sent.payload, strict_map_key=False)
     return decoded
 
 
-def samples_of(records: Iterable[Record]) -> list[tuple[int, str, Any]]:
+def samples_of(records: Iterable[Sent | Message]) -> list[tuple[int, str, Any]]:
     """(source time counted from NOW_MS, path, value), in the order of the frames."""
     found: list[tuple[int, str, Any]] = []
     for record in records:
@@ -78,7 +121,7 @@ def samples_of(records: Iterable[Record]) -> list[tuple[int, str, Any]]:
     return found
 
 
-def fold(twin: Twin, records: Iterable[Record]) -> None:
+def fold(twin: Twin, records: Iterable[Sent | Message]) -> None:
     """Newest by source time wins; of one moment the greater value."""
     for ms, path, value in samples_of(records):
         held = twin.get(path)

@@ -5,7 +5,6 @@ agent does not know, must not be a silent default. What the types cannot say (pa
 is checked by `edge.rules`. Times are RFC 3339 with an offset, since people write them.
 """
 
-from datetime import datetime
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
@@ -27,7 +26,13 @@ AssetPattern = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}\*?\Z")]
 """An asset id, or its beginning followed by `*`."""
 SignalPattern = Annotated[str, Meta(min_length=1, max_length=256)]
 """A path; `*` stands for one element, as the last one for everything below."""
-Moment = Annotated[datetime, Meta(tz=True)]
+Moment = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})\Z"
+    ),
+]
+"""RFC 3339, with an offset."""
 Interval = Annotated[float, Meta(gt=0, le=INTERVAL_S_MAX)]
 Window = Annotated[float, Meta(ge=0, le=BEFORE_S_MAX)]
 _Assets = Annotated[list[AssetPattern], Meta(max_length=1_000)]

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from wire import messages
+from wire import collection, messages
 from wire.malformed import Reason
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -64,6 +64,8 @@ TYPES: Final[dict[str, Any]] = {
     "lifecycle_step": messages.LifecycleStep,
     "activity": messages.Activity,
     "anomaly": messages.Anomaly,
+    "rule_set": collection.RuleSet,
+    "rules_status": collection.RulesStatus,
     "record_headers": RecordHeaders,
     "dead_letter_headers": DeadLetterHeaders,
 }

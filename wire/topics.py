@@ -63,6 +63,28 @@ def parse_mqtt_topic(topic: str) -> Address | Malformed:
     return Address(Kind(kind), asset_id, Channel(channel))
 
 
+GATEWAY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+"""The name of an edge agent. Use `fullmatch`."""
+
+MQTT_RULES_FOR_ALL: Final = "cmd/gateways/rules"
+"""Retained: the collection rules of every edge agent that has none of its own."""
+
+
+def mqtt_rules_topic(gateway: str) -> str:
+    """Retained: the collection rules of one edge agent. Empty: none of its own."""
+    return f"cmd/gateway/{gateway}/rules"
+
+
+def mqtt_rules_status_topic(gateway: str) -> str:
+    """Retained: which rules an edge agent follows."""
+    return f"state/gateway/{gateway}/rules"
+
+
+GATEWAY_RULES: Final = "gateway.rules.v1"
+GATEWAY_RULES_STATUS: Final = "gateway.rules.status.v1"
+RULES_KEY_FOR_ALL: Final = "*"
+"""On `gateway.rules.v1`, beside the names of gateways."""
+
 FLEET_SIGNALS: Final = "fleet.signals.v1"
 FLEET_EVENTS: Final = "fleet.events.v1"
 FLEET_CONNECTIONS: Final = "fleet.connections.v1"
@@ -109,6 +131,8 @@ KAFKA_TOPICS: Final = (
     *_SOURCES,
     TopicSpec(TWIN_ANOMALIES, "asset_id"),
     TopicSpec(ML_MODELS, "model_id", compacted=True, partitions=1),
+    TopicSpec(GATEWAY_RULES, "gateway", compacted=True, partitions=1),
+    TopicSpec(GATEWAY_RULES_STATUS, "gateway", compacted=True, partitions=1),
     *(TopicSpec(dead_letter_topic(source.name), source.key, partitions=1) for source in _SOURCES),
 )
 """Every topic that `topics create` creates."""

@@ -7,9 +7,10 @@ from edge.rules.conditions import Scene
 from edge.rules.extras import Extra
 from edge.rules.plan import Collector, Plan, Trap
 from edge.rules.ring import Budget, Entry, Ring
+from edge.spool import records
 from wire import catalogue
 from wire.catalogue import Value
-from wire.topics import Kind
+from wire.topics import Address, Channel, Kind
 
 _NEVER_MS: Final = -(2**62)
 
@@ -35,7 +36,7 @@ class Asset:
     """
 
     __slots__ = ("_armed", "_by_key", "_collectors", "_unnamed", "asset_id", "before_ms", "cells", "heard_s",
-                 "is_transparent", "kind", "newest_ms", "plan_number", "ring")  # fmt: skip
+                 "is_transparent", "kind", "newest_ms", "plan_number", "ring", "series", "urgent_series")  # fmt: skip
 
     def __init__(self, kind: Kind, asset_id: str, budget: Budget) -> None:
         self.asset_id = asset_id
@@ -45,6 +46,8 @@ class Asset:
         self.before_ms = 0
         self.is_transparent = False
         self.kind = kind
+        self.series = records.series_of(Address(kind, asset_id, Channel.SIGNALS))
+        self.urgent_series = records.series_of(Address(kind, asset_id, Channel.SIGNALS), urgent=True)
         self.cells: dict[int, Cell] = {}
         self.ring = Ring(budget)
         self._by_key: dict[str | int, Cell | None] = {}

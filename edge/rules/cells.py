@@ -24,18 +24,8 @@ class Cell:
     `previous` is the value before the newest. `ms` is -1 before the first sample, `kept_ms` before the first sent.
     """
 
-    __slots__ = (
-        "collector",
-        "is_numeric",
-        "judge",
-        "kept_ms",
-        "kept_value",
-        "ms",
-        "number",
-        "path",
-        "previous",
-        "value",
-    )
+    __slots__ = ("collector", "is_numeric", "judge", "kept_ms", "kept_value", "ms", "number", "path", "previous",
+                 "value")  # fmt: skip
 
     def __init__(self, signal: Signal, collector: Collector) -> None:
         self.number = signal.number

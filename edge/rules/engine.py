@@ -1,4 +1,4 @@
-"""The rules between receiving and storing: records in, records out, in the same order.
+"""The rules between receiving and storing: payloads in, payloads out, in the same order per series.
 
 A crash loses nothing that the rules kept: what they withhold was judged against samples that become durable before
 the message is acknowledged, or earlier. State is in memory alone; after a restart every signal is sent once more.
@@ -8,22 +8,24 @@ sent in full. When the rings hold `ring_bytes_max`, samples are sent instead of 
 """
 
 import bisect
+import itertools
 import math
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from edge import receive
+from edge.receive import Arrival
 from edge.rules import extras as made
 from edge.rules import reduction
 from edge.rules.asset import Asset
 from edge.rules.extras import Extra
 from edge.rules.plan import Plan
 from edge.rules.ring import Budget
-from edge.spool.records import Message, Record
-from wire import codec, frames, limits
-from wire.malformed import Malformed
-from wire.messages import Frame
-from wire.topics import Channel
+from edge.spool import records
+from wire import codec
+from wire.topics import Address, Channel
 
 _RELEASE_INTERVAL_S: Final = 1.0
 
@@ -48,6 +50,7 @@ class Tally:
     received_bytes: int = 0
     passed_bytes: int = 0
     assets_forgotten: int = 0
+    failures: int = 0
 
 
 class Engine:
@@ -56,6 +59,8 @@ class Engine:
     def __init__(self, bounds: Limits, monotonic_s: Callable[[], float]) -> None:
         self.plan: Plan | None = None
         self.tally = Tally()
+        self.failure: str | None = None
+        """The last fault of ours, with its traceback: then everything was sent."""
         self._bounds = bounds
         self._monotonic_s = monotonic_s
         self._budget = Budget(bounds.ring_bytes_max)
@@ -79,18 +84,28 @@ class Engine:
         """Follow other rules from the next message on; with None, send everything."""
         self._offered = (plan,)
 
-    def apply(self, records: list[Record]) -> list[Record]:
-        """What is to be stored of a chunk. Without rules: the same list."""
+    def apply(self, arrivals: dict[bytes, Arrival]) -> dict[bytes, Arrival]:
+        """What is to be stored of a chunk, by series. Without rules: the same."""
         if self._offered is not None:
             self._begin(self._offered[0])
         if self.plan is None:
-            return records
-        passed: list[Record] = []
-        for record in records:
-            if type(record) is Message and record.channel is Channel.SIGNALS:
-                self._collect(record, self.plan, passed)
+            return arrivals
+        try:
+            return self._apply(arrivals, self.plan)
+        except Exception:  # a fault of ours must not stop the agent, nor cost a sample: everything is sent
+            self.tally.failures += 1
+            self.failure = traceback.format_exc()
+            self._forget_everything()
+            return arrivals
+
+    def _apply(self, arrivals: dict[bytes, Arrival], plan: Plan) -> dict[bytes, Arrival]:
+        passed: dict[bytes, Arrival] = {}
+        for series, arrival in arrivals.items():
+            address = records.address_of(series)
+            if address.channel is Channel.SIGNALS:
+                self._collect(arrival, address, plan, passed)
             else:
-                passed.append(record)
+                passed[series] = arrival
         return passed
 
     def _begin(self, plan: Plan | None) -> None:
@@ -98,24 +113,30 @@ class Engine:
         self.plan = plan
         self._valid_from_ms, self._valid_until_ms = math.inf, -math.inf
         if plan is None:
-            for asset in self._assets.values():
-                asset.ring.clear()
-            self._assets.clear()
+            self._forget_everything()
 
-    def _collect(self, message: Message, plan: Plan, passed: list[Record]) -> None:
-        now_ms = message.received_ms
-        if not self._valid_from_ms <= now_ms < self._valid_until_ms:
-            self._revise(plan, now_ms)
-        asset = self._asset(message, passed)
-        if asset.plan_number != self._plan_number:
-            asset.follow(plan, self._plan_number, now_ms)
-        tally, size_bytes = self.tally, len(message.payload)
-        tally.frames += 1
-        tally.received_bytes += size_bytes
-        if not asset.is_transparent:
-            message = self._reduced(message, asset, passed)
-        tally.passed_bytes += len(message.payload)
-        passed.append(message)
+    def _forget_everything(self) -> None:
+        self._assets.clear()
+        self._budget.used_bytes = 0
+
+    def _collect(self, arrival: Arrival, address: Address, plan: Plan, passed: dict[bytes, Arrival]) -> None:
+        payloads = iter(arrival.payloads)
+        for received_ms, payload_count in arrival.runs:
+            if not self._valid_from_ms <= received_ms < self._valid_until_ms:
+                self._revise(plan, received_ms)
+            asset = self._asset(address, received_ms, passed)
+            if asset.plan_number != self._plan_number:
+                asset.follow(plan, self._plan_number, received_ms)
+            run = list(itertools.islice(payloads, payload_count))
+            size_bytes = sum(map(len, run))
+            self.tally.frames += payload_count
+            self.tally.received_bytes += size_bytes
+            if asset.is_transparent:
+                self.tally.passed_bytes += size_bytes
+                receive.add(passed, arrival.series, run, received_ms)
+            else:
+                for payload in run:
+                    self._pass(payload, asset, received_ms, passed)
 
     def _revise(self, plan: Plan, now_ms: float) -> None:
         """A rule has started or expired, or the clock jumped."""
@@ -124,37 +145,38 @@ class Engine:
         self._valid_until_ms = plan.times_ms[index] if index < len(plan.times_ms) else math.inf
         self._plan_number += 1
 
-    def _asset(self, message: Message, passed: list[Record]) -> Asset:
-        """Of a message; it moves to the end of those that are remembered."""
-        asset = self._assets.pop(message.asset_id, None)
-        if asset is None or asset.kind is not message.kind:
-            asset = Asset(message.kind, message.asset_id, self._budget)
+    def _asset(self, address: Address, received_ms: int, passed: dict[bytes, Arrival]) -> Asset:
+        """It moves to the end of those that are remembered."""
+        asset = self._assets.pop(address.asset_id, None)
+        if asset is None or asset.kind is not address.kind:
+            asset = Asset(address.kind, address.asset_id, self._budget)
             if len(self._assets) >= self._bounds.assets_max:
-                self._forget(self._assets.pop(next(iter(self._assets))), passed, message.received_ms)
-        self._assets[message.asset_id] = asset
+                self._forget(self._assets.pop(next(iter(self._assets))), received_ms, passed)
+        self._assets[address.asset_id] = asset
+        asset.heard_s = self._monotonic_s()
+        self._release_silent(asset.heard_s)
         return asset
 
-    def _forget(self, asset: Asset, passed: list[Record], received_ms: int) -> None:
+    def _forget(self, asset: Asset, received_ms: int, passed: dict[bytes, Arrival]) -> None:
         self.tally.assets_forgotten += 1
         self._pass_extras(asset, asset.give_up(), received_ms, passed)
 
-    def _reduced(self, message: Message, asset: Asset, passed: list[Record]) -> Message:
-        given = codec.decode(message.payload)
-        frame = frames.of_value(given)
-        if isinstance(frame, Malformed) or _newest_ms(frame) > message.received_ms + limits.CLOCK_AHEAD_MS_MAX:
+    def _pass(self, payload: bytes, asset: Asset, received_ms: int, passed: dict[bytes, Arrival]) -> None:
+        """One frame, and what is sent with it."""
+        read = reduction.read(payload, received_ms)
+        if read is None:
             self.tally.unread_frames += 1
-            return message
-        asset.heard_s = self._monotonic_s()
-        self._release_silent(asset.heard_s)
-        extras: list[Extra] = []
-        reduced = reduction.reduce(asset, given, frame, extras)
-        if extras:
-            self._pass_extras(asset, extras, message.received_ms, passed)
-        if reduced is None:
-            return message
-        self.tally.reduced_frames += 1
-        self.tally.emptied_frames += not reduced["signals"]
-        return message._replace(payload=codec.to_msgpack(reduced))
+        else:
+            extras: list[Extra] = []
+            reduced = reduction.reduce(asset, read, extras)
+            if extras:
+                self._pass_extras(asset, extras, received_ms, passed)
+            if reduced is not None:
+                self.tally.reduced_frames += 1
+                self.tally.emptied_frames += not reduced["signals"]
+                payload = codec.to_msgpack(reduced)
+        self.tally.passed_bytes += len(payload)
+        receive.add(passed, asset.series, [payload], received_ms)
 
     def _release_silent(self, now_s: float) -> None:
         """When little room is left, empty the rings of assets that are silent for longer than captures look back."""
@@ -165,12 +187,8 @@ class Engine:
             if now_s - asset.heard_s > asset.before_ms / 1000:
                 asset.ring.clear()
 
-    def _pass_extras(self, asset: Asset, extras: list[Extra], received_ms: int, passed: list[Record]) -> None:
+    def _pass_extras(self, asset: Asset, extras: list[Extra], received_ms: int, passed: dict[bytes, Arrival]) -> None:
         for payload, urgent in made.frames(extras):
             self.tally.extra_frames += 1
             self.tally.passed_bytes += len(payload)
-            passed.append(Message(received_ms, asset.kind, asset.asset_id, Channel.SIGNALS, payload, urgent))
-
-
-def _newest_ms(frame: Frame) -> int:
-    return frame.ts if frame.dt is None else frame.ts + max(frame.dt)
+            receive.add(passed, asset.urgent_series if urgent else asset.series, [payload], received_ms)

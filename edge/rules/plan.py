@@ -51,11 +51,10 @@ class Scope(NamedTuple):
         return not named or asset_id in self.ids or asset_id.startswith(self.prefixes)
 
     def is_active(self, now_ms: float) -> bool:
-        """By the gateway's clock; one that was never set (before 2000) says nothing about time."""
-        return now_ms < _CLOCK_SET_MS or self.starts_ms <= now_ms < self.expires_ms
+        """By the gateway's clock, whatever it does. (To one that was never set all frames are from the future.)"""
+        return self.starts_ms <= now_ms < self.expires_ms
 
 
-_CLOCK_SET_MS: Final = 946_684_800_000
 _ALWAYS: Final = Scope(Kind.VEHICLE, frozenset(), (), frozenset(), -math.inf, math.inf)
 
 
@@ -104,12 +103,22 @@ class Trap:
 class Plan:
     """A set in use. `times_ms`: when rules start or expire, by the gateway's clock."""
 
-    version: SetVersion
+    rules: RuleSet
     digest: str
     collectors: list[Collector]
     traps: list[Trap]
     unnamed: Collector
     times_ms: list[float]
+
+    @property
+    def version(self) -> SetVersion:
+        """What the set calls itself."""
+        return self.rules.version
+
+    def active(self, now_ms: float) -> set[str]:
+        """The names of the rules that count at a moment."""
+        scopes = {each.name: each.scope for each in self.collectors} | {each.name: each.scope for each in self.traps}
+        return {name for name, scope in scopes.items() if scope.is_active(now_ms)}
 
 
 def make(value: Any) -> Plan | list[Fault]:
@@ -124,10 +133,8 @@ def make(value: Any) -> Plan | list[Fault]:
         return maker.faults[: faults.FAULTS_MAX]
     scopes = [each.scope for each in maker.collectors] + [each.scope for each in maker.traps]
     times = {time for scope in scopes for time in (scope.starts_ms, scope.expires_ms) if math.isfinite(time)}
-    if times:
-        times.add(_CLOCK_SET_MS)
     unnamed = Collector(UNNAMED, _ALWAYS, is_silent=rules.unnamed == "drop")
-    return Plan(rules.version, digest_of(rules), maker.collectors, maker.traps, unnamed, sorted(times))
+    return Plan(rules, digest_of(rules), maker.collectors, maker.traps, unnamed, sorted(times))
 
 
 def digest_of(rules: RuleSet) -> str:
@@ -167,9 +174,14 @@ class _Maker:
         if rule.name in self._names:
             self._fault(f"{path}.name", f"{rule.name!r} is taken", "give each rule a name of its own")
         self._names.add(rule.name)
-        if rule.starts is not None and rule.expires is not None and rule.expires <= rule.starts:
+        starts_ms = self._moment(rule.starts, f"{path}.starts")
+        expires_ms = self._moment(rule.expires, f"{path}.expires")
+        if starts_ms is not None and expires_ms is not None and expires_ms <= starts_ms:
             self._fault(f"{path}.expires", "not after starts", "give a later time, or leave one of them out")
-        scope = self._scope(rule, path)
+        scope = self._scope(rule, path)._replace(
+            starts_ms=-math.inf if starts_ms is None else starts_ms,
+            expires_ms=math.inf if expires_ms is None else expires_ms,
+        )
         if isinstance(rule, Capture):
             self._add_trap(rule, scope, path)
         else:
@@ -189,9 +201,19 @@ class _Maker:
             ids=frozenset(asset for asset in rule.assets if not asset.endswith("*")),
             prefixes=tuple(asset[:-1] for asset in rule.assets if asset.endswith("*")),
             numbers=frozenset(numbers),
-            starts_ms=-math.inf if rule.starts is None else _ms(rule.starts),
-            expires_ms=math.inf if rule.expires is None else _ms(rule.expires),
+            starts_ms=-math.inf,
+            expires_ms=math.inf,
         )
+
+    def _moment(self, text: str | None, path: str) -> float | None:
+        """In ms since the Unix epoch."""
+        if text is None:
+            return None
+        try:
+            return datetime.fromisoformat(text).timestamp() * 1000
+        except (ValueError, OverflowError) as error:
+            self._fault(path, str(error), "give a time as 2026-05-01T08:00:00Z")
+            return None
 
     def _check_deadband(self, rule: Collecting, scope: Scope, path: str) -> None:
         is_set = isinstance(rule, KeepChanges) and (rule.deadband > 0 or rule.deadband_percent > 0)
@@ -229,10 +251,6 @@ def _collector(rule: Collecting, scope: Scope) -> Collector:
     if isinstance(rule, KeepInterval):
         return Collector(rule.name, scope, interval_ms=rule.interval_s * 1000)
     return Collector(rule.name, scope, is_silent=isinstance(rule, KeepNone))
-
-
-def _ms(moment: datetime) -> float:
-    return moment.timestamp() * 1000
 
 
 def _closest(pattern: str, kind: Kind) -> str:

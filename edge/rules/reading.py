@@ -1,6 +1,7 @@
 """A rule set as text to a plan: TOML or JSON, within limits, with every fault."""
 
 import tomllib
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,16 @@ def plain(raw: bytes) -> dict[str, Any] | list[Fault]:
     except (msgspec.DecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         return [Fault("", f"not {'JSON' if is_json else 'TOML'}: {str(error)[:200]}", "mend the syntax")]
     assert isinstance(value, dict)
-    return value
+    return _with_texts_for_times(value) if not is_json else value
+
+
+def _with_texts_for_times(value: Any) -> Any:
+    """TOML has times, JSON and the contract have texts."""
+    if isinstance(value, dict):
+        return {key: _with_texts_for_times(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_with_texts_for_times(each) for each in value]
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def read_file(path: Path) -> Plan | list[Fault]:

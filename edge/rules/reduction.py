@@ -1,28 +1,51 @@
 """One frame through the rules: what stays in it, keeping its session, its seq and the time of its first sample."""
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from edge.rules.asset import Asset
 from edge.rules.cells import Cell
 from edge.rules.extras import Extra
+from wire import codec, frames, limits, quick
 from wire.catalogue import Value
 from wire.malformed import Malformed
-from wire.messages import Frame
+from wire.messages import Frame, plain
 
 Plain = dict[str, Any]
+_NESTED: Final = frozenset({list, dict})
 
 
-def reduce(asset: Asset, given: Any, frame: Frame, extras: list[Extra]) -> Plain | None:
-    """The frame (`given`: as plain values) without what is withheld; None when nothing is.
+class Read(NamedTuple):
+    """A frame; `given` is the same as plain values where it may have fields that this version does not know."""
+
+    frame: Frame
+    given: Plain | None
+
+
+def read(payload: bytes, received_ms: int) -> Read | None:
+    """None: this is no frame, or one from the future. It goes on as it is, so that its dead letter is written."""
+    frame = quick.frame(payload)
+    given: Any = None
+    if frame is None or frame.dt is not None or any(type(each) in _NESTED for each in frame.signals.values()):
+        given = codec.decode(payload)
+        slow = frames.of_value(given)
+        if isinstance(slow, Malformed):
+            return None
+        frame = slow
+    newest_ms = frame.ts if frame.dt is None else frame.ts + max(frame.dt)
+    return None if newest_ms > received_ms + limits.CLOCK_AHEAD_MS_MAX else Read(frame, given)
+
+
+def reduce(asset: Asset, read: Read, extras: list[Extra]) -> Plain | None:
+    """The frame as plain values without what is withheld; None when nothing is.
 
     What cannot be judged (an unknown signal, a value of the wrong type) stays, so that its dead letter is written.
     """
+    frame = read.frame
     signals = _single(asset, frame, extras) if frame.dt is None else _several(asset, frame, extras)
     if signals is None:
         return None
-    if frame.dt is None:
-        return {**given, "signals": signals}
-    return _without_empty_rows({**given, "signals": signals}, frame)
+    reduced = {**(read.given or plain(frame)), "signals": signals}
+    return reduced if frame.dt is None else _without_empty_rows(reduced, frame)
 
 
 def _single(asset: Asset, frame: Frame, extras: list[Extra]) -> Plain | None:

@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import example, given, settings
 
-from edge.rules.conditions import Scene, compile_condition
+from edge.rules.conditions import Condition, Scene, compile_condition
 from edge.rules.syntax import ConditionError
 from wire import catalogue
 from wire.topics import Kind
@@ -165,16 +165,21 @@ def scene(world: World) -> Scene:
     return Scene({catalogue.BY_PATH[path].number: each for path, each in world.items()}, NOW_MS)
 
 
+def compiled(text: str) -> Condition | ConditionError:
+    try:
+        return compile_condition(text, Kind.VEHICLE)
+    except ConditionError as error:
+        return error
+
+
 @settings(max_examples=500)
 @given(cases, worlds)
 def test_a_condition_gives_what_an_independent_evaluator_gives(case, world):
-    try:
-        condition = compile_condition(case.text, Kind.VEHICLE)
-    except ConditionError as error:
-        assert "deeper" in str(error) or "parts" in str(error), (case.text, error)
-        return
-    found, expected = condition.holds(scene(world)), case.expect(world)
-    assert found is expected, case.text
+    condition = compiled(case.text)
+    if isinstance(condition, ConditionError):
+        assert "deeper" in str(condition) or "parts" in str(condition), (case.text, condition)
+    else:
+        assert condition.holds(scene(world)) is case.expect(world), case.text
 
 
 pieces = st.lists(
@@ -199,12 +204,11 @@ pieces = st.lists(
 @example("1" * 1_900 + " > 0", {})
 @example(" " * 3_000, {})
 def test_any_text_is_a_condition_or_a_clear_fault(text, world):
-    try:
-        condition = compile_condition(text, Kind.VEHICLE)
-    except ConditionError as error:
-        assert "at character" in str(error)
-        return
-    assert condition.holds(scene(world)) in (True, False, None)
+    condition = compiled(text)
+    if isinstance(condition, ConditionError):
+        assert "at character" in str(condition)
+    else:
+        assert condition.holds(scene(world)) in (True, False, None)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,8 @@ def of_type(kind: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
             keys = of_type(kind.key_type).map(str)  # JSON has no other keys
             return st.dictionaries(keys, of_type(kind.value_type), max_size=3)
         case msgspec.inspect.ListType():
-            return st.lists(of_type(kind.item_type), min_size=kind.min_length or 0, max_size=4)
+            longest = min(4, kind.max_length or 4)
+            return st.lists(of_type(kind.item_type), min_size=kind.min_length or 0, max_size=longest)
         case msgspec.inspect.BytesType():
             return st.just("AP8=")
         case msgspec.inspect.BoolType():

@@ -35,7 +35,10 @@ CONNECTORS = {
 """What opens a connection: whoever imports one of these is an adapter."""
 
 ADAPTERS: dict[str, set[str]] = {
-    "edge": {"edge.doctor.kafka", "edge.doctor.mqtt", "edge.mqtt_client", "edge.kafka", "edge.spool.disk"},
+    "edge": {
+        "edge.doctor.kafka", "edge.doctor.mqtt", "edge.kafka", "edge.mqtt_client", "edge.rules_kafka",
+        "edge.rules_mqtt", "edge.spool.disk",
+    },
     "cloud": {"cloud.deadletters", "cloud.kafka", "cloud.queries.reading", "cloud.store", "cloud.topics_admin"},
     "simulator": {"simulator.connection", "simulator.kafka", "simulator.mongo"},
     "local": {"local.apart", "local.findings", "local.queries", "local.servers.kafka", "local.servers.mongo"},
@@ -71,6 +74,7 @@ PURE: set[str] = {
     "edge.letters",
     "edge.packets",
     "edge.receive",
+    "edge.rules",
     "edge.spool.records",
     "simulator.engine",
     "simulator.fleet",

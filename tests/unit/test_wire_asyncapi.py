@@ -1,6 +1,7 @@
 """The AsyncAPI document describes the channels that the code uses, with examples that the code accepts."""
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ SHAPES: dict[str, Any] = {
     "lifecycleStep": schemas.TYPES["lifecycle_step"],
     "activity": schemas.TYPES["activity"],
     "anomaly": schemas.TYPES["anomaly"],
+    "ruleSet": schemas.TYPES["rule_set"],
+    "rulesStatus": schemas.TYPES["rules_status"],
+    "rulesStatusRecord": schemas.TYPES["rules_status"],
 }
 EXAMPLES = [
     pytest.param(name, example, id=f"{name}-{example['name']}")
@@ -94,12 +98,14 @@ def test_every_kafka_topic_of_the_code_is_described_and_no_other():
 
 
 def test_every_mqtt_topic_of_the_code_is_described_and_no_other():
-    assert set(MQTT) == {
+    of_devices = {
         topics.mqtt_topic("{kind}", "{asset_id}", channel)  # type: ignore[arg-type] # a pattern, not a kind
         for channel in Channel
     }
-    for channel in MQTT.values():
-        assert set(channel["parameters"]) == {"kind", "asset_id"}
+    of_gateways = {topics.mqtt_rules_topic("{gateway}"), topics.mqtt_rules_status_topic("{gateway}")}
+    assert set(MQTT) == {*of_devices, *of_gateways, topics.MQTT_RULES_FOR_ALL}
+    for address, channel in MQTT.items():
+        assert set(channel.get("parameters", {})) == set(re.findall(r"{(\w+)}", address))
     assert DOCUMENT["components"]["parameters"]["kind"]["enum"] == list(Kind)
 
 
@@ -144,12 +150,12 @@ def test_every_channel_with_messages_has_an_operation():
     assert used == BY_ADDRESS.keys() - RESERVED
 
 
-def test_devices_speak_at_qos_1_and_only_connections_are_retained():
+def test_everybody_speaks_at_qos_1_and_only_connections_and_rules_are_retained():
     for operation in DOCUMENT["operations"].values():
         address = resolve(operation["channel"]["$ref"])["address"]
         if address in MQTT:
             assert operation["bindings"]["mqtt"]["qos"] == 1
-            assert operation["bindings"]["mqtt"].get("retain", False) == address.endswith("/connection")
+            assert operation["bindings"]["mqtt"].get("retain", False) == address.endswith(("/connection", "/rules"))
 
 
 def test_the_last_will_shown_is_one():

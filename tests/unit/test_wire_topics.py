@@ -81,7 +81,8 @@ def test_every_source_topic_has_a_dead_letter_topic_that_is_created_too():
 def test_only_latest_state_topics_are_compacted():
     """Compacting a topic of events would delete all but the last event of each asset."""
     compacted = {spec.name for spec in topics.KAFKA_TOPICS if spec.compacted}
-    assert compacted == {topics.CUSTOMER_PROFILES, topics.ML_MODELS}
+    of_gateways = {topics.GATEWAY_RULES, topics.GATEWAY_RULES_STATUS}
+    assert compacted == {topics.CUSTOMER_PROFILES, topics.ML_MODELS} | of_gateways
 
 
 def test_each_channel_has_its_own_kafka_topic_and_the_way_back():

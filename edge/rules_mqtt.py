@@ -1,0 +1,110 @@
+"""Rules from retained MQTT messages, and the answer as one; a connection of its own beside that of the messages.
+
+The session is kept, so that rules withdrawn while we were away (an empty message) reach us afterwards.
+"""
+
+import ssl
+import threading
+from typing import Any, Final
+
+import structlog
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from edge.config import EdgeMqttSettings
+from edge.rules.desk import Offer
+from runtime.settings import read_secret
+from runtime.tls import TlsError
+from wire import topics
+from wire.collection import SET_BYTES_MAX, Origin
+
+_PACKET_BYTES_MAX: Final = 4 * SET_BYTES_MAX
+_CONNECT_RETRY_S: Final = (1, 60)
+
+
+class _Client(paho.Client):
+    def renew_tls(self, context: ssl.SSLContext) -> None:
+        """For the next connection; paho itself takes a context only once."""
+        self._ssl_context = None
+        self.tls_set_context(context)
+
+
+class MqttRules:
+    """`offers` and `publish` are for one other thread. Callbacks only note what came: nothing can stop their thread."""
+
+    def __init__(self, settings: EdgeMqttSettings, client_id: str, gateway: str) -> None:
+        self._settings = settings
+        self._log = structlog.get_logger("edge.rules")
+        self._origin_of: dict[str, Origin] = {
+            topics.mqtt_rules_topic(gateway): "gateway",
+            topics.MQTT_RULES_FOR_ALL: "all",
+        }
+        self._status_topic = topics.mqtt_rules_status_topic(gateway)
+        self._lock = threading.Lock()
+        self._offers: dict[Origin, bytes] = {}
+        self._status: bytes | None = None
+        self._client = self._new_client(f"{client_id}-rules")
+
+    def _new_client(self, client_id: str) -> _Client:
+        client = _Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv5)
+        settings = self._settings
+        client.on_pre_connect = self._authenticate
+        client.on_connect = self._on_connect
+        client.on_message = self._on_message
+        client.reconnect_delay_set(*_CONNECT_RETRY_S)
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho has no types there
+        properties.SessionExpiryInterval = settings.session_expiry_s
+        properties.MaximumPacketSize = _PACKET_BYTES_MAX
+        client.connect_async(
+            settings.host, settings.port, settings.keepalive_s, clean_start=False, properties=properties
+        )
+        return client
+
+    def start(self) -> None:
+        """Begin to connect; returns at once."""
+        self._client.loop_start()
+
+    def offers(self) -> list[Offer]:
+        """What was published since the last call."""
+        with self._lock:
+            taken, self._offers = self._offers, {}
+        return [Offer(origin, payload or None) for origin, payload in taken.items()]
+
+    def publish(self, status: bytes) -> None:
+        """Say which rules are in force; again after each reconnection."""
+        self._status = status
+        if self._client.is_connected():
+            self._client.publish(self._status_topic, status, qos=1, retain=True)
+
+    def close(self) -> None:
+        """Part from the broker; the session stays."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _authenticate(self, _client: paho.Client, _userdata: Any) -> None:
+        """With certificates, keys and passwords as their files are now."""
+        settings = self._settings
+        try:
+            if settings.tls:
+                self._client.renew_tls(settings.tls_context())
+            if settings.username is not None:
+                file = settings.password_file
+                self._client.username_pw_set(settings.username, read_secret(file) if file is not None else None)
+        except (OSError, TlsError, ValueError) as error:  # it would end the thread: the old ones are tried instead
+            self._log.warning("rules_credentials_unreadable", error=str(error))
+
+    def _on_connect(self, client: paho.Client, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        if reason.is_failure:
+            self._log.warning("rules_broker_refuses", reason=str(reason))
+            return
+        client.subscribe([(topic, 1) for topic in self._origin_of])
+        if self._status is not None:
+            client.publish(self._status_topic, self._status, qos=1, retain=True)
+
+    def _on_message(self, _client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
+        origin = self._origin_of.get(message.topic)
+        if origin is not None:
+            with self._lock:
+                self._offers[origin] = bytes(message.payload[: SET_BYTES_MAX + 1])
