@@ -22,6 +22,7 @@ from wire.collection import SET_BYTES_MAX, Origin
 
 _PACKET_BYTES_MAX: Final = 4 * SET_BYTES_MAX
 _CONNECT_RETRY_S: Final = (1, 60)
+_UNSUPPORTED_VERSION: Final = 132
 
 
 class _Client(paho.Client):
@@ -48,18 +49,23 @@ class MqttRules:
         self._client = self._new_client(f"{client_id}-rules")
 
     def _new_client(self, client_id: str) -> _Client:
-        client = _Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv5)
         settings = self._settings
+        is_v5 = settings.protocol != "3.1.1"
+        client = _Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            protocol=MQTTProtocolVersion.MQTTv5 if is_v5 else MQTTProtocolVersion.MQTTv311,
+            clean_session=None if is_v5 else False,
+        )
         client.on_pre_connect = self._authenticate
         client.on_connect = self._on_connect
         client.on_message = self._on_message
         client.reconnect_delay_set(*_CONNECT_RETRY_S)
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho has no types there
-        properties.SessionExpiryInterval = settings.session_expiry_s
-        properties.MaximumPacketSize = _PACKET_BYTES_MAX
-        client.connect_async(
-            settings.host, settings.port, settings.keepalive_s, clean_start=False, properties=properties
-        )
+        where = settings.host, settings.port, settings.keepalive_s
+        if is_v5:
+            client.connect_async(*where, clean_start=False, properties=_properties(settings))
+        else:
+            client.connect_async(*where)
         return client
 
     def start(self) -> None:
@@ -97,7 +103,8 @@ class MqttRules:
 
     def _on_connect(self, client: paho.Client, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
-            self._log.warning("rules_broker_refuses", reason=str(reason))
+            advice = "for a broker of MQTT 3.1.1 set mqtt.protocol" if reason.value == _UNSUPPORTED_VERSION else ""
+            self._log.warning("rules_broker_refuses", reason=str(reason), advice=advice)
             return
         client.subscribe([(topic, 1) for topic in self._origin_of])
         if self._status is not None:
@@ -108,3 +115,10 @@ class MqttRules:
         if origin is not None:
             with self._lock:
                 self._offers[origin] = bytes(message.payload[: SET_BYTES_MAX + 1])
+
+
+def _properties(settings: EdgeMqttSettings) -> Properties:
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho has no types there
+    properties.SessionExpiryInterval = settings.session_expiry_s
+    properties.MaximumPacketSize = _PACKET_BYTES_MAX
+    return properties

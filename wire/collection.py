@@ -16,7 +16,7 @@ RULES_MAX: Final = 200
 SET_BYTES_MAX: Final = 256 * 1024
 CONDITION_CHARS_MAX: Final = 2_000
 INTERVAL_S_MAX: Final = 86_400
-SNAPSHOT_S_DEFAULT: Final = 300
+SNAPSHOT_S_DEFAULT: Final = 300.0
 BEFORE_S_MAX: Final = 3_600
 
 RuleName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z")]
@@ -140,8 +140,7 @@ class Refusal(Struct, frozen=True):
 class RulesStatus(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Which rules a gateway follows now, and what it refused since it took them.
 
-    `digest` tells two sets of one version apart: the first 16 hexadecimal digits of SHA-256 over the set as JSON with
-    sorted keys. `stored` false: the disk did not take the set yet, so a restart would forget it.
+    `digest` tells two sets of one version apart; how a set was written, and defaults, do not change it. `stored` false: the disk did not take the set yet, so a restart would forget it.
     """
 
     v: Version

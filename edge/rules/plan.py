@@ -138,8 +138,9 @@ def make(value: Any) -> Plan | list[Fault]:
 
 
 def digest_of(rules: RuleSet) -> str:
-    """See `RulesStatus`. Defaults are left out, so that spelling them out changes nothing."""
-    plain = msgspec.to_builtins(rules)
+    """See `RulesStatus`: over all fields, so that spelling out a default changes nothing."""
+    named = [{"mode": rule.__struct_config__.tag, **msgspec.structs.asdict(rule)} for rule in rules.rules]
+    plain = {"version": rules.version, "unnamed": rules.unnamed, "rules": named}
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

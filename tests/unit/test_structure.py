@@ -36,8 +36,13 @@ CONNECTORS = {
 
 ADAPTERS: dict[str, set[str]] = {
     "edge": {
-        "edge.doctor.kafka", "edge.doctor.mqtt", "edge.kafka", "edge.mqtt_client", "edge.rules_kafka",
-        "edge.rules_mqtt", "edge.spool.disk",
+        "edge.doctor.kafka",
+        "edge.doctor.mqtt",
+        "edge.kafka",
+        "edge.mqtt_client",
+        "edge.rules_kafka",
+        "edge.rules_mqtt",
+        "edge.spool.disk",
     },
     "cloud": {"cloud.deadletters", "cloud.kafka", "cloud.queries.reading", "cloud.store", "cloud.topics_admin"},
     "simulator": {"simulator.connection", "simulator.kafka", "simulator.mongo"},
