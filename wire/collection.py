@@ -140,7 +140,8 @@ class Refusal(Struct, frozen=True):
 class RulesStatus(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Which rules a gateway follows now, and what it refused since it took them.
 
-    `digest` tells two sets of one version apart; how a set was written, and defaults, do not change it. `stored` false: the disk did not take the set yet, so a restart would forget it.
+    `digest` tells two sets of one version apart; how a set was written, and defaults, do not change it. `stored` false:
+    the disk did not take the set yet, so a restart would forget it.
     """
 
     v: Version
