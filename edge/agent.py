@@ -32,6 +32,8 @@ from edge.spool.spool import Spool
 
 _WAIT_S_MIN: Final = 0.005
 _WAIT_S_MAX: Final = 0.1
+_WAIT_S_IDLE: Final = 0.25
+"""With nothing to do at all; a message ends the wait, a request to stop does not."""
 
 
 class Receiver(Protocol):
@@ -211,7 +213,8 @@ class Agent:
         if done:
             self._wait_s = _WAIT_S_MIN
         else:
-            self._wait_s = min(_WAIT_S_MAX, self._wait_s * 2) if self._sender.is_waiting else _WAIT_S_MAX
+            longest_s = _WAIT_S_MAX if self._spool.undelivered else _WAIT_S_IDLE
+            self._wait_s = min(_WAIT_S_MAX, self._wait_s * 2) if self._sender.is_waiting else longest_s
 
     def _wait(self) -> float:
         """How long step 1 may wait: batches have to leave in time."""

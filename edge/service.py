@@ -285,7 +285,8 @@ class Service:
         )
 
     def _vitals(self) -> Vitals:
-        sides = {"mqtt": self._settings.mqtt.certificate_file, "kafka": self._settings.kafka.certificate_file}
+        sides = {name: broker.certificate_file for name, broker in self._settings.all_brokers.items()}
+        sides["kafka"] = self._settings.kafka.certificate_file
         return Vitals(
             version=metadata.version("fleetfold"),
             gateway=self._settings.gateway,

@@ -13,7 +13,7 @@ from runtime import tls
 
 
 class Vitals(NamedTuple):
-    """Measured at the moment of asking. `certificates` are ours by side; `mqtt`, `kafka`."""
+    """Measured at the moment of asking. `certificates` are ours by side: a broker's name, or `kafka`."""
 
     version: str
     gateway: str

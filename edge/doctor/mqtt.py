@@ -11,20 +11,26 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from edge.config import BrokerSettings
 from edge.doctor import findings
 from edge.doctor.findings import Finding
-from runtime.settings import MqttSettings, read_secret
-from wire import topics
+from runtime.settings import read_secret
 
 _LIMIT_S: Final = 5.0
 _FAILURE: Final = 128
 """Reason codes from here on are failures."""
 
+_VERSIONS: Final = {
+    "auto": (MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311),
+    "5": (MQTTProtocolVersion.MQTTv5,),
+    "3.1.1": (MQTTProtocolVersion.MQTTv311,),
+}
+
 
 class _Visit:
     """One connection: a clean session that ends with it, so the agent's own is left alone."""
 
-    def __init__(self, settings: MqttSettings, protocol: MQTTProtocolVersion) -> None:
+    def __init__(self, settings: BrokerSettings, protocol: MQTTProtocolVersion) -> None:
         self.refusal: str | None = None
         self.granted: list[Any] = []
         self._settings = settings
@@ -48,14 +54,15 @@ class _Visit:
         self._client.connect(settings.host, settings.port, keepalive=settings.keepalive_s)  # begins clean
         return self._drive(self._connected.is_set)
 
-    def subscribe(self, filters: tuple[str, ...]) -> bool:
-        """Whether an answer came in time; `granted` has a reason for each filter."""
+    def subscribe(self) -> bool:
+        """Whether an answer came in time; `granted` has a reason for each subscription."""
+        filters, qos = map(_alone, self._settings.subscriptions), int(self._settings.qos)
         if self._is_5:
             # nothing that is retained: the doctor does not want the fleet's births
-            options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+            options = SubscribeOptions(qos=qos, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
             self._client.subscribe([(each, options) for each in filters])
         else:
-            self._client.subscribe([(each, 1) for each in filters])
+            self._client.subscribe([(each, qos) for each in filters])
         return self._drive(self._subscribed.is_set)
 
     def _drive(self, is_done: Callable[[], bool]) -> bool:
@@ -79,24 +86,25 @@ class _Visit:
         self._subscribed.set()
 
 
-def check(side: str, settings: MqttSettings) -> Iterator[Finding]:
+def check(side: str, settings: BrokerSettings) -> Iterator[Finding]:
     """Login and subscriptions; the way there is known to be clear."""
-    visit = _Visit(settings, MQTTProtocolVersion.MQTTv5)
+    versions = _VERSIONS[settings.protocol]
+    visit = _Visit(settings, versions[0])
     try:
         answered = visit.connect()
-        if visit.refusal is not None and "protocol" in visit.refusal.lower():
-            visit = _Visit(settings, MQTTProtocolVersion.MQTTv311)
+        if visit.refusal is not None and "protocol" in visit.refusal.lower() and len(versions) > 1:
+            visit = _Visit(settings, versions[1])
             answered = visit.connect()
     except (OSError, ValueError) as error:
         yield findings.unreachable(f"{side} login", str(error), "check url, certificates and password")
         return
     yield _login(side, settings, visit, answered)
     if answered and visit.refusal is None:
-        yield _subscriptions(side, visit)
+        yield _subscriptions(side, settings, visit)
         visit.leave()
 
 
-def _login(side: str, settings: MqttSettings, visit: _Visit, answered: bool) -> Finding:
+def _login(side: str, settings: BrokerSettings, visit: _Visit, answered: bool) -> Finding:
     name = f"{side} login"
     who = f"as {settings.username}" if settings.username else "without a user name"
     if not answered:
@@ -116,17 +124,21 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _subscriptions(side: str, visit: _Visit) -> Finding:
+def _subscriptions(side: str, settings: BrokerSettings, visit: _Visit) -> Finding:
     name = f"{side} subscriptions"
-    if not visit.subscribe(topics.MQTT_FILTERS):
+    if not visit.subscribe():
         return findings.failed(name, "no SUBACK: the broker hung up", "let this user read the fleet's topics")
-    refused = [
-        each for each, reason in zip(topics.MQTT_FILTERS, visit.granted, strict=False) if reason.value >= _FAILURE
-    ]
+    answers = zip(settings.subscriptions, visit.granted, strict=False)
+    refused = [topic_filter for topic_filter, reason in answers if reason.value >= _FAILURE]
     if refused:
         return findings.failed(
             name, f"refused: {', '.join(refused)}", "allow this user to read them in the broker's ACL"
         )
-    if any(reason.value < 1 for reason in visit.granted):
-        return findings.warning(name, "granted with QoS 0 only", "messages can be lost: allow QoS 1")
-    return findings.ok(name, f"{len(topics.MQTT_FILTERS)} granted with QoS 1")
+    if any(reason.value < settings.qos for reason in visit.granted):
+        return findings.warning(name, f"granted below QoS {settings.qos}", "messages can be lost: allow it")
+    return findings.ok(name, f"{len(settings.subscriptions)} granted with QoS {settings.qos}")
+
+
+def _alone(topic_filter: str) -> str:
+    """Outside of a shared subscription's group: in it, the doctor would take messages away from the agent."""
+    return topic_filter.split("/", 2)[2] if topic_filter.startswith("$share/") else topic_filter

@@ -5,11 +5,10 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Final
 
-from edge.config import EdgeSettings
+from edge.config import FIRST_BROKER, BrokerSettings, EdgeSettings
 from edge.doctor import certificates, clock, disk, findings, kafka, mqtt, reach
 from edge.doctor.findings import Finding, Grade
 from edge.doctor.reach import Address
-from runtime.settings import MqttSettings
 
 _METRICS_LIMIT_S: Final = 2.0
 _UPTIME_S_MIN: Final = 60.0
@@ -21,7 +20,7 @@ def check(settings: EdgeSettings, bytes_per_s: float | None) -> Iterator[Finding
     yield from disk.check(settings.spool.directory, settings.spool.bytes_max)
     yield _outage(settings, bytes_per_s)
     for name, broker in settings.all_brokers.items():
-        yield from _mqtt(name, broker)
+        yield from _mqtt(name if name == FIRST_BROKER else f"mqtt {name}", broker)
     yield from _kafka(settings)
 
 
@@ -49,7 +48,7 @@ def measured(page: str) -> float | None:
     return float(found["spool_written_bytes_total"]) / float(found["uptime_seconds"])
 
 
-def _mqtt(side: str, settings: MqttSettings) -> Iterator[Finding]:
+def _mqtt(side: str, settings: BrokerSettings) -> Iterator[Finding]:
     yield from certificates.check(side, settings)
     way = list(reach.check(side, Address(settings.host, settings.port), settings if settings.tls else None))
     yield from way

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.config import EdgeMqttSettings
+from edge.config import BrokerSettings
 from edge.doctor import mqtt
 from edge.doctor.findings import Finding, Grade
 from local import ports
@@ -115,10 +115,11 @@ def test_a_broker_without_tls_on_a_tls_port_is_said(
     assert "speak TLS" in found["mqtt TLS"]["advice"]
 
 
-def checked(broker: Broker) -> tuple[list[Finding], threading.Thread]:
+def checked(broker: Broker, **settings: object) -> tuple[list[Finding], threading.Thread]:
     """The doctor at work on a thread; what it finds comes into the list."""
     found: list[Finding] = []
-    thread = threading.Thread(target=lambda: found.extend(mqtt.check("mqtt", EdgeMqttSettings(url=broker.url))))
+    read = BrokerSettings.model_validate({"url": broker.url, **settings})
+    thread = threading.Thread(target=lambda: found.extend(mqtt.check("mqtt", read)))
     thread.start()
     return found, thread
 
@@ -149,6 +150,26 @@ def test_a_subscription_that_is_not_granted_is_named(granted: bytes, grade: Grad
     assert b"fleetfold-doctor-" in connect, "never the agent's own client id: the broker would end its session"
     assert connect[7] & 0b10, "a clean session, which leaves nothing behind"
     assert found[-1].grade is grade
+
+
+def test_of_a_shared_subscription_the_doctor_takes_no_message_away() -> None:
+    with Broker() as broker:
+        _, thread = checked(broker, subscriptions=["$share/agents/dt/fleet/#"])
+        connection = broker.connection()
+        assert connection.packet()[0] == CONNECT
+        connection.send(0x20, b"\0\0\0")
+        kind, subscribe = connection.packet()
+        connection.send(0x90, subscribe[:2] + b"\0\1")
+        thread.join(20)
+    assert kind == SUBSCRIBE
+    assert b"dt/fleet/#" in subscribe
+    assert b"$share" not in subscribe
+
+
+def test_every_broker_is_visited(nothing: dict[str, str]) -> None:
+    second = f"mqtt://127.0.0.1:{ports.free_port()}"
+    _, found = doctor({**nothing, "FLEETFOLD_EDGE__BROKERS__YARD__URL": second})
+    assert found["mqtt port"]["grade"] == found["mqtt yard port"]["grade"] == "unreachable"
 
 
 def test_a_running_agent_is_not_disturbed(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -162,3 +163,19 @@ def test_without_kafka_a_stop_is_quick_and_the_spool_keeps_everything(
     agent.wait_drained()
     assert kafka.numbers("car-1") == list(range(20))
     assert [entry.payload for entry in kafka.entries()] == [payload(number) for number in range(20)]
+
+
+def test_an_idle_agent_hardly_wakes(agent: Agent) -> None:
+    """Measured: 16 wakes a second are 0.15 % of a core. Counted, since this machine may be busy."""
+    agent.start()
+    process = psutil.Process(agent.child.pid)
+    time.sleep(1.5)  # what the start set in motion
+
+    def wakes() -> int:
+        tasks = Path(f"/proc/{process.pid}/task").glob("*/status")
+        lines = [line for task in tasks for line in task.read_text().splitlines()]
+        return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
+
+    before = wakes()
+    time.sleep(3)
+    assert wakes() - before < 30 * 3

@@ -209,7 +209,7 @@ def test_a_stop_without_kafka_ends_in_time_and_keeps_everything() -> None:
 def test_an_idle_loop_waits_long_and_a_young_batch_shortens_it() -> None:
     world = World()
     world.turns(3)
-    assert world.receiver.waits_s[-1] == 0.1
+    assert world.receiver.waits_s[-1] == 0.25
     world.receiver.signals(0)
     world.turns(1, pause_ms=10)
     world.agent.turn()

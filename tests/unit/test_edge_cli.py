@@ -57,6 +57,13 @@ def test_the_agent_imports_neither_database_nor_arrays() -> None:
     assert done.stdout == "set()\n"
 
 
+def test_a_start_takes_less_than_a_second_of_processor_time() -> None:
+    """Not of the wall clock: this machine may be busy."""
+    code = "import time, edge.cli, edge.service; print(time.process_time())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert float(done.stdout) < 1.0
+
+
 def spool_with_records(directory: Path) -> None:
     disk = Directory(directory)
     spool = Spool.open(disk, Limits(4_000_000, 1_000_000, 4_096), ManualClock())
