@@ -3,6 +3,8 @@
 The oracle reads Kafka's records with msgpack alone: it shares no code with the agent.
 """
 
+import bisect
+import functools
 import itertools
 import json
 import random
@@ -10,11 +12,12 @@ import secrets
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import msgpack
-from confluent_kafka import Message
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 
@@ -29,16 +32,32 @@ class Key(NamedTuple):
     seq: int
 
 
-class Device:
-    """One vehicle that counts its messages per channel and publishes them at QoS 1, reconnecting for ever."""
+class Ledger:
+    """What one vehicle said, and what of it was acknowledged. It counts its messages per channel."""
 
-    def __init__(self, url: str, asset_id: str, chance: random.Random) -> None:
+    def __init__(self, asset_id: str) -> None:
         self.asset_id = asset_id
         self.sent: dict[Key, bytes] = {}
         self.acknowledged: set[Key] = set()
-        self._chance = chance
         self._sessions = {channel: f"{channel}-{secrets.token_hex(4)}" for channel in CHANNELS}
         self._next = dict.fromkeys(CHANNELS, 0)
+
+    def say(self, channel: str, padding: int) -> tuple[Key, bytes]:
+        """Its next message."""
+        key = Key(self._sessions[channel], self._next[channel])
+        self._next[channel] += 1
+        self.sent[key] = json.dumps(
+            {"session": key.session, "seq": key.seq, "ts": 1, "padding": "x" * padding}
+        ).encode()
+        return key, self.sent[key]
+
+
+class Device(Ledger):
+    """Publishes at QoS 1, reconnecting for ever."""
+
+    def __init__(self, url: str, asset_id: str, chance: random.Random) -> None:
+        super().__init__(asset_id)
+        self._chance = chance
         self._by_mid: dict[int, Key] = {}
         self._early: set[int] = set()
         self._lock = threading.Lock()
@@ -56,11 +75,7 @@ class Device:
             return
         channel = self._chance.choices(CHANNELS, (4, 1))[0]
         for _ in range(self._chance.randint(1, 12)):
-            key = Key(self._sessions[channel], self._next[channel])
-            self._next[channel] += 1
-            padding = "x" * self._chance.randint(0, 300)
-            payload = json.dumps({"session": key.session, "seq": key.seq, "ts": 1, "padding": padding}).encode()
-            self.sent[key] = payload
+            key, payload = self.say(channel, self._chance.randint(0, 300))
             info = self._client.publish(f"dt/fleet/vehicle/{self.asset_id}/{channel}", payload, 1)
             with self._lock:
                 if info.mid in self._early:
@@ -128,7 +143,8 @@ class Fleet:
             device.close()
 
 
-class Arrival(NamedTuple):
+@dataclass(frozen=True)
+class Arrival:
     """A payload in Kafka, in the order of its partition. `stream` is 0, or what stands behind the dot of the epoch."""
 
     asset_id: str
@@ -137,7 +153,7 @@ class Arrival(NamedTuple):
     sequence: int
     payload: bytes
 
-    @property
+    @functools.cached_property
     def key(self) -> Key:
         content = json.loads(self.payload)
         return Key(content["session"], content["seq"])
@@ -154,11 +170,11 @@ class Gap(NamedTuple):
     reason: str
 
 
-def arrivals(messages: list[Message], gateway: str) -> list[Arrival]:
-    """Of one gateway's batches."""
+def arrivals(values: Iterable[bytes], gateway: str) -> list[Arrival]:
+    """Of one gateway's batches, as Kafka has them."""
     found: list[Arrival] = []
-    for message in messages:
-        batch = msgpack.unpackb(message.value() or b"")
+    for value in values:
+        batch = msgpack.unpackb(value)
         if batch["gateway"] != gateway:
             continue
         epoch, _, stream = batch["epoch"].partition(".")
@@ -168,14 +184,14 @@ def arrivals(messages: list[Message], gateway: str) -> list[Arrival]:
     return found
 
 
-def gaps(dead_letters: list[Message], gateway: str) -> set[Gap]:
-    """Of one gateway's spool."""
+def gaps(dead_letters: Iterable[tuple[bytes, Iterable[tuple[str, Any]]]], gateway: str) -> set[Gap]:
+    """Of one gateway's spool; a dead letter is its value and headers."""
     found: set[Gap] = set()
-    for message in dead_letters:
-        headers = dict(message.headers() or [])
-        if not (headers.get("dlq_origin") or b"").startswith(f"spool:{gateway}/".encode()):
+    for value, headers in dead_letters:
+        origin = dict(headers).get("dlq_origin") or b""
+        if not origin.startswith(f"spool:{gateway}/".encode()):
             continue
-        said = json.loads(message.value() or b"")
+        said = json.loads(value)
         found.add(
             Gap(
                 said["epoch"], said["class"], said["first_sequence"], said["last_sequence"], said["count"],
@@ -203,35 +219,34 @@ class Verdict(NamedTuple):
         )
 
 
-def judge(devices: list[Device], by_channel: dict[str, list[Arrival]], lost: set[Gap]) -> Verdict:
+def judge(ledgers: Sequence[Ledger], by_channel: dict[str, list[Arrival]], lost: set[Gap]) -> Verdict:
     """Every acknowledged message is in Kafka once by (session, seq), unchanged and in order, or named as lost."""
     faults: list[str] = []
-    acknowledged = named = duplicates = 0
-    distinct: set[tuple[str, Key]] = set()
+    acknowledged = named = duplicates = distinct = 0
     streams: set[tuple[str, int]] = set()
-    for device, channel in itertools.product(devices, CHANNELS):
-        mine = [each for each in by_channel[channel] if each.asset_id == device.asset_id]
+    for ledger, channel in itertools.product(ledgers, CHANNELS):
+        mine = [each for each in by_channel[channel] if each.asset_id == ledger.asset_id]
         streams |= {(channel, each.stream) for each in mine}
-        keys = [each.key for each in mine]
-        distinct |= {(device.asset_id, key) for key in keys}
-        duplicates += len(keys) - len(set(keys))
-        due = {key for key in device.acknowledged if key.session.startswith(channel)}
+        keys = {each.key for each in mine}
+        distinct += len(keys)
+        duplicates += len(mine) - len(keys)
+        due = {key for key in ledger.acknowledged if key.session.startswith(channel)}
         acknowledged += len(due)
-        faults += _unknown_or_changed(device, mine)
-        faults += _disorder(device.asset_id, mine)
-        missing = sorted(due - set(keys))
-        unnamed = [key for key in missing if not _is_named(key, mine, channel, lost)]
+        faults += _unknown_or_changed(ledger, mine)
+        faults += _disorder(ledger.asset_id, mine)
+        missing = due - keys
+        unnamed = _unnamed(missing, mine, [gap for gap in lost if gap.storage_class == channel])
         named += len(missing) - len(unnamed)
-        faults += [f"{device.asset_id}: {key} was acknowledged and is nowhere" for key in unnamed]
+        faults += [f"{ledger.asset_id}: {key} was acknowledged and is nowhere" for key in unnamed]
     total = sum(gap.count for gap in lost)
     if named > total:
         faults.append(f"{named} are missing and gap records name {total}")
-    return Verdict(acknowledged, len(distinct), duplicates, len(streams), named, faults)
+    return Verdict(acknowledged, distinct, duplicates, len(streams), named, faults)
 
 
-def _unknown_or_changed(device: Device, mine: list[Arrival]) -> list[str]:
+def _unknown_or_changed(ledger: Ledger, mine: list[Arrival]) -> list[str]:
     faults = [
-        f"{each.asset_id}: {each.key} was never sent so" for each in mine if device.sent.get(each.key) != each.payload
+        f"{each.asset_id}: {each.key} was never sent so" for each in mine if ledger.sent.get(each.key) != each.payload
     ]
     named: dict[tuple[str, int], bytes] = {}
     return faults + [
@@ -256,8 +271,15 @@ def _disorder(asset_id: str, mine: list[Arrival]) -> list[str]:
     return faults
 
 
-def _is_named(key: Key, mine: list[Arrival], channel: str, lost: set[Gap]) -> bool:
-    """Whether a gap record covers the place between the neighbours that arrived."""
-    before = max((each.sequence for each in mine if each.key.seq < key.seq), default=-1)
-    behind = min((each.sequence for each in mine if each.key.seq > key.seq), default=2**63)
-    return any(gap.storage_class == channel and gap.first < behind and gap.last > before for gap in lost)
+def _unnamed(missing: set[Key], mine: list[Arrival], lost: list[Gap]) -> list[Key]:
+    """Of which no gap record covers the place between the neighbours that arrived."""
+    by_seq = sorted(mine, key=lambda each: each.key.seq)
+    seqs = [each.key.seq for each in by_seq]
+    before = list(itertools.accumulate((each.sequence for each in by_seq), max, initial=-1))
+    behind = list(itertools.accumulate((each.sequence for each in reversed(by_seq)), min, initial=2**63))[::-1]
+    unnamed: list[Key] = []
+    for key in sorted(missing):
+        at = bisect.bisect_left(seqs, key.seq)
+        if not any(gap.first < behind[at] and gap.last > before[at] for gap in lost):
+            unnamed.append(key)
+    return unnamed

@@ -212,11 +212,11 @@ def test_what_devices_saw_acknowledged_is_in_kafka_whatever_fails(world: World) 
     heal(world)
     look = Kafka(f"127.0.0.1:{world.wires['kafka'].port}", world.agent.gateway)
     arrived = {
-        channel: edge_chaos.arrivals(look.messages(topic), world.agent.gateway)
+        channel: edge_chaos.arrivals((each.value() or b"" for each in look.messages(topic)), world.agent.gateway)
         for channel, topic in zip(CHANNELS, (topics.FLEET_SIGNALS, topics.FLEET_EVENTS), strict=True)
     }
     letters = [each for topic in (topics.FLEET_SIGNALS, topics.FLEET_EVENTS) for each in look.messages(f"{topic}.dlq")]
-    lost = edge_chaos.gaps(letters, world.agent.gateway)
+    lost = edge_chaos.gaps(((each.value() or b"", each.headers() or []) for each in letters), world.agent.gateway)
     verdict = edge_chaos.judge(world.fleet.devices, arrived, lost)
     say(f"{dict(world.done)} in {time.monotonic() - started_s:.0f} s; {verdict}; gap records: {sorted(lost)}")
     assert verdict.acknowledged > 20 * KILLS
