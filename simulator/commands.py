@@ -35,10 +35,11 @@ def run(
 ) -> dict[str, Any]:
     """`fleetfold-sim run`."""
     fleet, now_ms = settings.fleet, int(time.time() * 1_000)
-    begins_ms = schedule.start_ms(start_ms, now_ms, fleet.speedup, fleet.duration_s)
-    if begins_ms > now_ms:
+    devices = fleet.vehicles + fleet.stations
+    begins_ms = schedule.start_ms(start_ms, now_ms, fleet.speedup, fleet.duration_s, devices)
+    if start_ms is not None and begins_ms > now_ms:
         raise UnusableError(f"simulated time would begin {(begins_ms - now_ms) / 1_000:.0f} s in the future")
-    _check_connections(settings, fleet.vehicles + fleet.stations)
+    _check_connections(settings, devices)
     rates = {"faults": settings.faults.model_dump(), "misbehave": settings.send.misbehave}
     description = {"command": "run", "start_ms": begins_ms, **fleet.model_dump(), **rates}
     with (

@@ -42,8 +42,20 @@ from wire.topics import Channel, Kind
 
 _DARK_S: Final = 25.0
 """How long a restarting device says nothing."""
+_ROWS_AT_ONCE: Final = 4_096
+"""Devices whose readings are in memory at a time."""
 _HOT_CELSIUS: Final = 90.0
 _COOLED_CELSIUS: Final = 75.0
+
+
+_FREEZE_FRAME: Final = (
+    "Vehicle.Speed",
+    "Vehicle.TraveledDistance",
+    "Vehicle.LowVoltageBattery.CurrentVoltage",
+    "Vehicle.Powertrain.CombustionEngine.Speed",
+    "Vehicle.Powertrain.CombustionEngine.EngineCoolant.Temperature",
+    "Vehicle.Powertrain.TractionBattery.StateOfCharge.Current",
+)
 
 
 class FaultReport(NamedTuple):
@@ -167,15 +179,19 @@ class Engine:
             self._events.append((self.stations, station, event))
 
     def _break(self) -> None:
+        began: list[Fault] = []
         while self._begun < len(self._planned) and self._planned[self._begun].onset_s <= self.now_s:
             fault = self._planned[self._begun]
             self._begun += 1
             if fault.onset_s > 0:
                 breakdown.apply(fault, self.fleet)
             self._begin(fault)
+            began.append(fault)
         for row, code in consequences.notice(self._unit, self.fleet, self.settings.step_s):
             if not self._code[row]:
-                self._begin(Fault(FaultKind.TROUBLE_CODE, row, self.now_s, code=code))
+                began.append(Fault(FaultKind.TROUBLE_CODE, row, self.now_s, code=code))
+                self._begin(began[-1])
+        self._tell_codes([fault for fault in began if fault.kind in CODE_KINDS])
 
     def _begin(self, fault: Fault) -> None:
         self._watched.append(_Watched(fault))
@@ -186,24 +202,23 @@ class Engine:
         if fault.kind in CODE_KINDS:
             self._code[fault.row] = 1 + self._codes.index(fault.code)
             self._lamp[fault.row] = fault.kind is FaultKind.TROUBLE_CODE
-            frozen = self._freeze_frame(fault.row)
-            self._events.append((self.vehicles, fault.row, happenings.trouble_code(fault, frozen, self.now_ms)))
-            self._forced[Kind.VEHICLE].add(fault.row)
         elif fault.kind is FaultKind.STATION_FAILURE:
             self._tell_failure(fault.row, fault.detail)
 
-    def _freeze_frame(self, row: int) -> dict[str, Scalar]:
+    def _tell_codes(self, found: list[Fault]) -> None:
+        """Trouble codes, each with a freeze frame."""
+        for begin in range(0, len(found), _ROWS_AT_ONCE):
+            some = found[begin : begin + _ROWS_AT_ONCE]
+            rows = np.array([fault.row for fault in some])
+            values = readings.of_vehicles(self.vehicles.table, self.fleet, rows, self._lamp, self._code)
+            for fault, of_vehicle in zip(some, values, strict=True):
+                event = happenings.trouble_code(fault, self._freeze_frame(of_vehicle), self.now_ms)
+                self._events.append((self.vehicles, fault.row, event))
+                self._forced[Kind.VEHICLE].add(fault.row)
+
+    def _freeze_frame(self, values: Floats) -> dict[str, Scalar]:
         table = self.vehicles.table
-        values = readings.of_vehicles(table, self.fleet, np.array([row]), self._lamp, self._code)[0]
-        paths = (
-            "Vehicle.Speed",
-            "Vehicle.TraveledDistance",
-            "Vehicle.LowVoltageBattery.CurrentVoltage",
-            "Vehicle.Powertrain.CombustionEngine.Speed",
-            "Vehicle.Powertrain.CombustionEngine.EngineCoolant.Temperature",
-            "Vehicle.Powertrain.TractionBattery.StateOfCharge.Current",
-        )
-        columns = [table.index_of[path] for path in paths]
+        columns = [table.index_of[path] for path in _FREEZE_FRAME]
         return {table.paths[i]: table.value(i, float(values[i])) for i in columns if np.isfinite(values[i])}
 
     def _watch_connectors(self) -> None:
@@ -243,9 +258,12 @@ class Engine:
             encode.sample(reporter, samples, self._values(reporter, samples), self.now_ms)
         reports = encode.due(boxes, self.steps, self.interval_steps) & boxes.awake
         reports[list(self._forced[boxes.kind])] = True
-        rows = np.flatnonzero(reports)
-        if not len(rows):
-            return []
+        rows, made = np.flatnonzero(reports), []
+        for begin in range(0, len(rows), _ROWS_AT_ONCE):
+            made += self._encode(reporter, rows[begin : begin + _ROWS_AT_ONCE])
+        return made
+
+    def _encode(self, reporter: Reporter, rows: Rows) -> list[Message]:
         values, count = self._values(reporter, rows), self.settings.signals_per_frame
         if count and reporter is self.vehicles:
             send = encode.first_known(reporter, values, count)

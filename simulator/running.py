@@ -169,8 +169,8 @@ class Run:
         parts = _parts(settings.step_s / settings.speedup)
         self._truth.assets(self._engine.assets)
         while self._engine.steps < steps_max and not self._stop.is_set():
-            messages = self._engine.step()  # before its time, so that what it costs delays nothing
-            self._send(messages, pace, parts)
+            # The step is made before its time, so that what it costs delays nothing.
+            self._send(self._engine.step(), pace, parts)
         owed = self._engine.finish()
         while some := list(itertools.islice(owed, _FAREWELLS)):
             self._outbox.send(some)

@@ -6,6 +6,8 @@ from typing import Final
 
 import numpy as np
 
+_PREPARED_MS: Final = 1_000
+_PREPARED_MS_PER_DEVICE: Final = 0.05
 _BIN_FIRST_S: Final = 1e-4
 _BIN_FACTOR: Final = 1.15
 _BINS: Final = 120
@@ -26,13 +28,16 @@ class Pace:
         return max(by_pace, by_clock)
 
 
-def start_ms(given_ms: int | None, now_ms: int, speedup: float, duration_s: float) -> int:
+def start_ms(given_ms: int | None, now_ms: int, speedup: float, duration_s: float, devices: int) -> int:
     """When simulated time begins: as given, or so that it meets the wall clock when the run ends.
 
-    A run without an end meets it after a day. Whole seconds, so that payloads are short.
+    A run without an end meets it after a day; one at the wall clock's own pace begins when it is prepared. Whole
+    seconds, so that payloads are short.
     """
     if given_ms is not None:
         return given_ms
+    if speedup == 1.0:
+        return int((now_ms + _PREPARED_MS + devices * _PREPARED_MS_PER_DEVICE) // 1_000 * 1_000)
     horizon_s = duration_s or 86_400.0
     behind_ms = max(speedup - 1.0, 0.0) * horizon_s * 1_000.0
     return int((now_ms - behind_ms) // 1_000 * 1_000)

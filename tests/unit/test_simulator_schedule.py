@@ -11,23 +11,23 @@ NOW_MS = 1_790_000_000_123
 
 
 def test_simulated_time_meets_the_wall_clock_at_the_end_of_the_run():
-    begins = schedule.start_ms(None, NOW_MS, 60.0, 60.0)
+    begins = schedule.start_ms(None, NOW_MS, 60.0, 60.0, 10)
     end_of_simulation = begins + 60.0 * 60.0 * 1_000
     assert abs(end_of_simulation - (NOW_MS + 60_000)) <= 1_000
     assert begins % 1_000 == 0
 
 
 def test_without_an_end_it_meets_the_wall_clock_after_a_day():
-    begins = schedule.start_ms(None, NOW_MS, 60.0, 0.0)
+    begins = schedule.start_ms(None, NOW_MS, 60.0, 0.0, 10)
     assert abs(begins + 60 * 86_400_000 - (NOW_MS + 86_400_000)) <= 1_000
 
 
 def test_a_given_start_is_taken_as_it_is():
-    assert schedule.start_ms(123, NOW_MS, 60.0, 60.0) == 123
+    assert schedule.start_ms(123, NOW_MS, 60.0, 60.0, 10) == 123
 
 
 def test_slower_than_real_time_begins_now():
-    assert schedule.start_ms(None, NOW_MS, 0.5, 60.0) == 1_790_000_000_000
+    assert schedule.start_ms(None, NOW_MS, 0.5, 60.0, 10) == 1_790_000_000_000
 
 
 def test_a_step_is_due_when_its_share_of_the_wall_clock_has_passed():
@@ -62,3 +62,9 @@ def test_hours_of_lateness_are_counted_too():
     lateness = Lateness()
     lateness.note(1e9)
     assert lateness.percentile_s(50) > 1_000
+
+
+def test_a_run_at_the_pace_of_the_clock_begins_when_it_is_prepared():
+    """Else everything that a large fleet says would be as old as its making took."""
+    assert NOW_MS + 1_000 <= schedule.start_ms(None, NOW_MS, 1.0, 60.0, 20_000) <= NOW_MS + 2_000
+    assert NOW_MS + 5_000 <= schedule.start_ms(None, NOW_MS, 1.0, 60.0, 100_000) <= NOW_MS + 6_000
