@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
-from edge import rulebook, rules_cli
+from edge import rulebook, rules_cli, spool_cli
 from edge.config import EdgeSettings
 from runtime import exits, logs, settings, stopping
 from runtime.notify import Notifier
@@ -25,8 +25,7 @@ app: Final = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-spool_app: Final = typer.Typer(help="The spool on disk.", no_args_is_help=True)
-app.add_typer(spool_app, name="spool")
+app.add_typer(spool_cli.app, name="spool")
 app.add_typer(rules_cli.app, name="rules")
 
 ConfigOption = Annotated[
@@ -34,16 +33,6 @@ ConfigOption = Annotated[
 ]
 CheckOption = Annotated[bool, typer.Option("--check", help="Validate the configuration and exit.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
-
-_COLUMNS: Final = (
-    "first_sequence",
-    "last_sequence",
-    "records",
-    "blocks",
-    "damaged_blocks",
-    "bytes",
-    "unreadable_bytes",
-)
 
 
 def _print_version(wanted: bool) -> None:
@@ -155,43 +144,6 @@ def _print_findings(found: "list[Finding]") -> None:
     for check, grade, detail, advice in found:
         table.add_row(check, f"[{colors[grade]}]{grade}[/]", escape(detail), escape(advice))
     Console().print(table)
-
-
-@spool_app.command("inspect")
-def spool_inspect(directory: Path, as_json: JsonOption = False) -> None:
-    """Show segments, sequences, sizes and the checkpoint. Changes nothing; works beside a running agent."""
-    from edge import inspection
-    from edge.spool.disk import Directory
-
-    try:
-        disk = Directory(directory, writable=False)
-        found = inspection.inspect(disk)
-        disk.close()
-    except OSError as error:
-        _fail(f"{directory}: {error.strerror or error}", exits.FAILED)
-    if as_json:
-        typer.echo(json.dumps(found))
-    else:
-        _print_table(found)
-
-
-def _print_table(found: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("segment", *(name.replace("_", " ") for name in _COLUMNS), box=None)
-    for segment in found["segments"]:
-        table.add_row(segment["file"], *(str(segment[name]) for name in _COLUMNS))
-    console = Console()
-    console.print(f"epoch {found['epoch']}, {found['records']} records, {found['bytes']} bytes")
-    console.print(table)
-    for storage_class, spans in (found["checkpoint"] or {}).items():
-        for span in spans:
-            end = "" if span["limit_sequence"] is None else f", up to sequence {span['limit_sequence']}"
-            console.print(f"to deliver {storage_class}: from sequence {span['sequence']}{end}")
-    for lost in found["lost"]:
-        sequences = f"{lost['first_sequence']}-{lost['last_sequence']}"
-        console.print(f"lost {lost['storage_class']}: {sequences} {lost['reason']}")
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -46,7 +46,7 @@ class Checkpoint:
         self._epoch = epoch
         self.page_bytes = 0
         """Of the pages written since the start."""
-        self._saved = [_read(disk, name, epoch) for name in NAMES]
+        self._saved = [read(disk, name, epoch) for name in NAMES]
 
     @property
     def newest(self) -> Spans | None:
@@ -100,7 +100,8 @@ def _line(epoch: bytes, saved: Saved) -> bytes:
     return line
 
 
-def _read(disk: Disk, name: str, epoch: bytes) -> Saved | None:
+def read(disk: Disk, name: str, epoch: bytes) -> Saved | None:
+    """What a file says; None when it is not there or not whole."""
     try:
         file = disk.open(name)
     except OSError:

@@ -91,7 +91,7 @@ def test_inspect_counts_damage(tmp_path: Path) -> None:
     data = file.read_bytes()
     file.write_bytes(data.replace(b"0:", b"?:") + b"torn")
     (segment,) = json.loads(run("spool", "inspect", str(tmp_path), "--json").stdout)["segments"]
-    assert (segment["records"], segment["damaged_blocks"], segment["unreadable_bytes"]) == (1, 1, 4)
+    assert (segment["records"], segment["damaged_blocks"], segment["unfinished_bytes"]) == (1, 1, 4)
 
 
 def test_inspect_of_nothing_explains_itself(tmp_path: Path) -> None:
