@@ -60,6 +60,12 @@ def run(
     faults: Annotated[
         Path | None, typer.Option(help="TOML file: what breaks how often [config, see simulator/faults.toml].")
     ] = None,
+    quirks: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of devices with each quirk: wrong clock, noise, stuck sensor, … [config, section quirks]."
+        ),
+    ] = None,
     start: Annotated[
         str | None, typer.Option(help="When simulated time begins, ISO 8601 [so that it ends now].")
     ] = None,
@@ -81,7 +87,9 @@ def run(
         "duration_s": duration_s,
     }
     send = {"connections": connections, "misbehave": misbehave}
-    loaded = _load(config, {"fleet": fleet, "send": send, "mqtt": {"url": mqtt_url}}, check, faults)
+    options: dict[str, dict[str, Any]] = {"fleet": fleet, "send": send, "mqtt": {"url": mqtt_url}}
+    options |= {"quirks": dict.fromkeys(settings.QuirkSection.model_fields, quirks)}
+    loaded = _load(config, options, check, faults)
     start_ms = _time_ms(start, "--start") if start else None
     from simulator import commands  # numpy and paho are not needed to complain about options
 

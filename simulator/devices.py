@@ -48,6 +48,8 @@ class Devices:
     numbers: Flags
     several: Flags
     sleeps: Flags
+    odd: Flags
+    """Devices whose messages are bent on their way (`quirks`), so that the truth keeps them as they left."""
     awake: Flags
     boots: Integers
     sessions: Texts
@@ -129,6 +131,7 @@ def create(settings: FleetSection, kind: Kind, count: int, first_device: int) ->
         numbers=share("numbers", settings.numbers_share),
         several=share("several", settings.samples_share if is_vehicle else 0.0),
         sleeps=share("sleeps", settings.sleepers if is_vehicle else 0.0),
+        odd=np.zeros(count, dtype=np.bool_),
         awake=np.zeros(count, dtype=np.bool_),
         boots=np.zeros(count, dtype=np.int64),
         sessions=np.zeros(count, dtype="S24"),

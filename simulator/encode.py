@@ -104,12 +104,14 @@ def first_known(reporter: Reporter, values: Floats, count: int) -> Flags:
 def report(reporter: Reporter, rows: Rows, values: Floats, send: Flags, now_ms: int, first: int) -> Encoded:
     """One frame for each of `rows` with the cells `send` of `values [rows, columns]`.
 
-    Frames of several samples are more than cells of one time; the others are numbered from `first`.
+    Frames of several samples are more than cells of one time, and those of odd devices are not what is sent in the end;
+    the others are numbered from `first`.
     """
     devices, last = reporter.devices, reporter.last[rows]
     reporter.last[rows] = np.where(send, values, last)
     spread = _is_spread(reporter, rows)
-    plain = np.flatnonzero(~spread)
+    own = spread | devices.odd[rows]
+    plain = np.flatnonzero(~own)
     cells = _cells(reporter, rows[plain], values[plain], send[plain], now_ms, first)
     payloads: list[bytes] = [b""] * len(rows)
     for packer, chosen in _ways(reporter, rows, plain):
@@ -117,7 +119,7 @@ def report(reporter: Reporter, rows: Rows, values: Floats, send: Flags, now_ms: 
         packed = packer.frames(send[chosen], values[chosen], now_ms, devices.sessions[of], devices.signal_seq[of])
         for place, payload in zip(chosen.tolist(), packed, strict=True):
             payloads[place] = payload
-    for place in np.flatnonzero(spread | devices.json[rows]).tolist():
+    for place in np.flatnonzero(own | devices.json[rows]).tolist():
         row = int(rows[place])
         frame = _frame(reporter, row, send[place], values[place], now_ms)
         if spread[place]:

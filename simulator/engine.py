@@ -3,7 +3,7 @@ same bytes.
 
 `Engine.step` in order: 1. the world moves on; 2. faults whose time has come; 3. devices that restart or wake;
 4. frames of the devices that are due or have something to say; 5. events; 6. devices that go to sleep;
-7. misbehaviour.
+7. quirks of devices; 8. misbehaviour of the network.
 """
 
 from collections import defaultdict
@@ -24,6 +24,7 @@ from simulator import (
     genesis,
     happenings,
     identity,
+    quirks,
     readings,
     visibility,
 )
@@ -35,7 +36,8 @@ from simulator.faults import CODE_KINDS, DETECTOR_OF, ISOLATION_CAUSE, Fault, Fa
 from simulator.fleet import Happened
 from simulator.misbehave import Misbehaviour
 from simulator.plans import Mode
-from simulator.settings import SimulatorSettings
+from simulator.quirks import Quirks
+from simulator.settings import QuirkSection, SimulatorSettings
 from wire import codec
 from wire.messages import AnyEvent, Scalar, plain
 from wire.topics import Channel, Kind
@@ -93,6 +95,7 @@ class Engine:
         self.fleet = genesis.create(own.seed, own.vehicles, own.stations, start_ms / 1_000, planned)
         self.vehicles = self._reporter(Kind.VEHICLE, own.vehicles, 0, planned)
         self.stations = self._reporter(Kind.STATION, own.stations, own.vehicles, planned)
+        self.quirks = self._odd_ones(settings.quirks, planned)
         self.misbehaviour = Misbehaviour(own.seed, settings.send.misbehave)
         self.cells: list[Cells] = []
         """Of the frames that the last step made, whenever they are sent."""
@@ -119,6 +122,15 @@ class Engine:
         else:
             table = readings.station_table(self.fleet, self.vehicles.devices.ids)
         return encode.create(table, boxes, self.interval_steps)
+
+    def _odd_ones(self, wanted: QuirkSection, planned: list[Fault]) -> Quirks:
+        vehicles = len(self.vehicles.devices)
+        broken = {vehicles + fault.row if fault.of_station else fault.row for fault in planned}
+        free = np.array([device for device in range(vehicles + len(self.stations.devices)) if device not in broken])
+        quirk_of = quirks.choose(wanted, self.settings.seed, free.astype(np.intp))
+        odd = np.isin(np.arange(vehicles + len(self.stations.devices)), list(quirk_of))
+        self.vehicles.devices.odd, self.stations.devices.odd = odd[:vehicles], odd[vehicles:]
+        return Quirks(self.settings.seed, quirk_of)
 
     @property
     def assets(self) -> list[Assets]:
@@ -150,15 +162,16 @@ class Engine:
         sent += [self._encode_event(*event) for event in self._events]
         sent += self._sleep()
         self._see()
-        return self.misbehaviour.pass_on(sent, self.steps)
+        return self.misbehaviour.pass_on(self.quirks.bend(sent, self.now_s), self.steps)
 
     def finish(self) -> Iterator[Message]:
         """What is still owed, and a farewell of every device that is awake."""
         yield from self.misbehaviour.release()
+        yield from self.quirks.release()
         for reporter in (self.vehicles, self.stations):
             boxes = reporter.devices
             for row in np.flatnonzero(boxes.awake).tolist():
-                yield boxes.stop(row, self.now_ms)
+                yield self.quirks.farewell(boxes.stop(row, self.now_ms), self.now_s)
 
     def _notice(self, happened: Happened) -> None:
         self._forced[Kind.VEHICLE].update(happened.departed, happened.arrived)

@@ -75,6 +75,19 @@ class FaultSection(Section):
     """The others begin within this much simulated time."""
 
 
+class QuirkSection(Section):
+    """Shares of the devices that have something wrong with them (`quirks` says what each means)."""
+
+    clock_skew: Rate = 0.0
+    clock_jump: Rate = 0.0
+    cut_short: Rate = 0.0
+    offline: Rate = 0.0
+    jitter: Rate = 0.0
+    stuck_sensor: Rate = 0.0
+    impossible_value: Rate = 0.0
+    old_format: Rate = 0.0
+
+
 class SendSection(Section):
     """How messages leave."""
 
@@ -105,6 +118,7 @@ class SimulatorSettings(Settings):
     mongo: MongoSettings = MongoSettings()
     fleet: FleetSection = FleetSection()
     faults: FaultSection = FaultSection()
+    quirks: QuirkSection = QuirkSection()
     send: SendSection = SendSection()
 
 

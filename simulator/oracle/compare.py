@@ -84,10 +84,12 @@ def _samples(asset: Expected, twin: Document) -> Iterator[str]:
 
 
 def _gaps(asset: Expected, twin: Document) -> Iterator[str]:
-    """Devices number what they send without a gap; one remains only where a message was never acknowledged."""
+    """Devices number what they send without a gap; one remains only where a message was never acknowledged,
+    or could not be read."""
     counted = int(twin.get("counters", {}).get("gaps", 0))
-    if not 0 <= counted <= asset.messages.open:
-        yield f"{counted} gaps counted, {asset.messages.open} messages may be missing"
+    most = asset.messages.open + asset.unreadable
+    if not 0 <= counted <= most:
+        yield f"{counted} gaps counted, {most} messages may be missing"
 
 
 def _signals(asset: Expected, twin: Document) -> Iterator[str]:

@@ -126,7 +126,10 @@ def _facts(world: World, truth: Truth) -> None:
 def take(world: World, sent: Sent) -> None:
     """Add one message that was sent."""
     asset = world.asset(sent.asset_id)
-    body = json.loads(sent.payload) if sent.payload[:1] == b"{" else msgpack.unpackb(sent.payload, strict_map_key=False)
+    body = _read(sent.payload)
+    if body is None:  # no frame for anybody: it must not count, and the next one must
+        asset.unreadable += 1
+        return
     if sent.channel == "connection":
         _connection(asset, body, sent.acknowledged)
         return
@@ -144,16 +147,35 @@ def take(world: World, sent: Sent) -> None:
         _take(asset, path, at, sent.acknowledged)
 
 
+def _read(payload: bytes) -> dict[str, Any] | None:
+    """A message of the contract's version; None for what nobody can read."""
+    try:
+        body = json.loads(payload) if payload[:1] == b"{" else msgpack.unpackb(payload, strict_map_key=False)
+    except (ValueError, msgpack.UnpackException):
+        return None
+    return body if isinstance(body, dict) and body.get("v") == 1 else None
+
+
+def _is_possible(path: str, value: Any) -> bool:
+    """Whether a number lies where the catalogue says; other types are sent only as they must be, or are texts."""
+    signal = BY_PATH[path]
+    if not signal.is_numeric:
+        return True
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and bool(signal.min <= value <= signal.max)
+
+
 def samples(frame: dict[str, Any]) -> Iterator[tuple[str, At]]:
-    """Every (path, value, time) that a frame says."""
+    """Every (path, value, time) that a frame says and that can be."""
     offsets = frame.get("dt")
     for key, given in frame["signals"].items():
         path = key if key in BY_PATH else BY_NUMBER[int(key)].path
         if offsets is None:
-            yield path, At(frame["ts"], given)
+            if _is_possible(path, given):
+                yield path, At(frame["ts"], given)
             continue
         for offset, value in zip(offsets, given, strict=True):
-            if value is not None:
+            if value is not None and _is_possible(path, value):
                 yield path, At(frame["ts"] + offset, value)
 
 
@@ -184,9 +206,12 @@ def _connection(asset: Expected, state: dict[str, Any], acknowledged: bool) -> N
     if not acknowledged:
         asset.connection_is_sure = False
         return
-    told = (state["ts"], not state["online"], state["session"])
-    if asset.connection is None or told[:2] >= asset.connection[:2]:
-        asset.connection = told
+    born_ms, is_offline, session = state["ts"], not state["online"], state["session"]
+    held = asset.connection
+    if held is not None and held[2] == session:
+        asset.connection = (held[0] if is_offline else born_ms, is_offline, session)
+    elif held is None or (not is_offline and born_ms >= held[0]):
+        asset.connection = (born_ms, is_offline, session)
 
 
 class Holder(NamedTuple):

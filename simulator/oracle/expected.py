@@ -60,10 +60,12 @@ class Expected:
     maybe: dict[str, list[At]] = field(default_factory=dict)
     messages: Count = field(default_factory=Count)
     samples: Count = field(default_factory=Count)
+    unreadable: int = 0
+    """Messages that nobody can read: if they were numbered, their numbers are missing."""
     event_ids: set[str] = field(default_factory=set)
     maybe_event_ids: set[str] = field(default_factory=set)
     connection: tuple[int, bool, str] | None = None
-    """(ts, offline, session) of the last state that was told, and acknowledged."""
+    """(when it was born, offline, session) of the session born last by the device's clock, as it said last."""
     connection_is_sure: bool = True
     roles: dict[str, Role] = field(default_factory=dict)
     steps: dict[tuple[int, str], LifecycleStep] = field(default_factory=dict)
