@@ -90,6 +90,8 @@ class Source:
             bytes_left -= sum(len(record.value or b"") for record in chunk)
             if len(chunk) < _CHUNK_RECORDS:
                 break
+        if not records:
+            self._commit_if_due()  # else the last offsets before a silence would wait for its end
         return records
 
     def _consume(self, records_max: int, wait_s: float) -> list[Record]:
@@ -123,6 +125,9 @@ class Source:
         for place, offset in {(record.topic, record.partition): record.offset for record in records}.items():
             if place in self._owned:
                 self._due[place] = offset + 1
+        self._commit_if_due()
+
+    def _commit_if_due(self) -> None:
         if (time.monotonic() - self._committed_s) * 1000 >= self._settings.commit_interval_ms:
             self._commit()
 

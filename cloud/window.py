@@ -12,6 +12,8 @@ from enum import Enum
 from typing import Any, Final
 
 INTERVALS_MAX: Final = 64
+RISING_INTERVALS_MAX: Final = 32
+"""Of sessions that the agent numbers: there, every batch leaves an interval behind it."""
 
 
 class Seen(Enum):
@@ -27,7 +29,9 @@ class Window:
     """One session of one channel.
 
     `gapless` sessions count every message, so a jump is a gap. The agent's own numbers (see ARCHITECTURE,
-    identity of a message) only rise: a jump means nothing, and what does not rise is a re-send.
+    identity of a message) jump over the other assets of its gateway: a jump means nothing. What comes from below it
+    all the same is no re-send, unless it was seen: a topic that grows moves an asset to another partition, and what
+    is still in the old one comes after what is in the new.
     """
 
     gapless: bool = True
@@ -53,20 +57,18 @@ class Window:
 
     def _judge(self, seq: int) -> tuple[Seen, int]:
         if seq >= self.next:
-            gap = seq - self.next if self.gapless else 0
+            gap = seq - self.next
             if gap:
-                self._add_missing(self.next, seq)
+                self.missing.append((self.next, seq))
+                self._forget_oldest()
             self.next = seq + 1
-            return Seen.NEW, gap
-        if not self.gapless:
-            return Seen.DUPLICATE, 0
+            return Seen.NEW, gap if self.gapless else 0
         if seq < self.floor:
             return Seen.UNCERTAIN, 0
         return self._fill(seq)
 
-    def _add_missing(self, first: int, end: int) -> None:
-        self.missing.append((first, end))
-        if len(self.missing) > INTERVALS_MAX:
+    def _forget_oldest(self) -> None:
+        if len(self.missing) > (INTERVALS_MAX if self.gapless else RISING_INTERVALS_MAX):
             _, self.floor = self.missing.pop(0)
 
     def _fill(self, seq: int) -> tuple[Seen, int]:
@@ -76,9 +78,8 @@ class Window:
         first, end = self.missing[index]
         rest = [part for part in ((first, seq), (seq + 1, end)) if part[0] < part[1]]
         self.missing[index : index + 1] = rest
-        if len(self.missing) > INTERVALS_MAX:
-            _, self.floor = self.missing.pop(0)
-        return Seen.NEW, -1
+        self._forget_oldest()
+        return Seen.NEW, -1 if self.gapless else 0
 
     def to_list(self) -> list[Any]:
         """`[gapless, next, newest_ms, floor, first, end, first, end, …]` for the document."""

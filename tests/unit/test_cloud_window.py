@@ -2,7 +2,7 @@
 
 import random
 
-from cloud.window import INTERVALS_MAX, Seen, Window
+from cloud.window import INTERVALS_MAX, RISING_INTERVALS_MAX, Seen, Window
 
 
 def test_a_jump_is_a_gap_until_it_is_filled() -> None:
@@ -47,12 +47,23 @@ def test_counting_anew_without_a_new_session_is_uncertain_not_dropped() -> None:
     assert window.accept(0, 1000)[0] is Seen.DUPLICATE
 
 
-def test_the_agents_own_numbers_only_rise_and_know_no_gaps() -> None:
+def test_the_agents_own_numbers_know_no_gaps_and_may_come_from_below() -> None:
+    """Below a jump lie other assets' messages, or ours that are still in the partition we were in before."""
     window = Window(gapless=False)
     assert window.accept(17, 1) == (Seen.NEW, 0)
     assert window.accept(90, 2) == (Seen.NEW, 0)
     assert window.accept(17, 1) == (Seen.DUPLICATE, 0)
+    assert window.accept(50, 9) == (Seen.NEW, 0)
     assert window.accept(50, 9) == (Seen.DUPLICATE, 0)
+
+
+def test_what_is_far_below_the_agents_newest_number_is_uncertain_never_dropped() -> None:
+    window = Window(gapless=False)
+    for seq in range(1000, 1000 + 10 * (RISING_INTERVALS_MAX + 5), 10):
+        window.accept(seq, 1)
+    assert len(window.missing) == RISING_INTERVALS_MAX
+    assert window.accept(1000, 1)[0] is window.accept(1001, 1)[0] is Seen.UNCERTAIN
+    assert window.accept(window.next - 1, 1)[0] is Seen.DUPLICATE
 
 
 def test_a_window_survives_the_document() -> None:
