@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cloud import dlq_cli, history_cli, query_cli, topics_admin
+from cloud import dlq_cli, history_cli, query_cli, status_cli, topics_admin
 from cloud.config import CloudSettings
 from runtime import exits, logs, settings, stopping
 
@@ -57,6 +57,26 @@ def history_run(config: ConfigOption = None, check: CheckOption = False) -> None
     from cloud.history import service
 
     service.run(loaded, stopping.stop_event())
+
+
+@app.command()
+def status(
+    worker: Annotated[
+        list[str] | None, typer.Option(help="http://host:port of a worker's /metrics. Repeatable [http of the config].")
+    ] = None,
+    lag_max_s: Annotated[float, typer.Option(min=0, help="More than so many seconds behind is not well.")] = 60.0,
+    timeout_s: Annotated[float, typer.Option(min=0.1, max=60.0, help="Longest wait for each answer.")] = 5.0,
+    every_partition: Annotated[bool, typer.Option("--all", help="Also the partitions that are not behind.")] = False,
+    watch_s: Annotated[float | None, typer.Option("--watch", min=0.5, help="Ask again every so many seconds.")] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """How the service does: lag by partition in records and seconds, workers, twins, dead letters.
+
+    Exit code 0: it is well; 1: it is not, and says why; 3: Kafka or MongoDB does not answer.
+    """
+    asking = status_cli.Asking(tuple(worker or ()), lag_max_s, timeout_s, every_partition, watch_s, as_json)
+    status_cli.run(_load(config, False), asking)
 
 
 @topics_app.command("create")

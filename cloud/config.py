@@ -39,6 +39,10 @@ class FoldSettings(Section):
     detect: bool = True
     """Run the detectors. Without them the service only mirrors."""
     cached_twins_max: int = Field(100_000, ge=1)
+    asset_bytes_per_turn_max: int = Field(500_000, ge=1_000)
+    """Of one asset in a turn of the loop, but one record at least: the rest waits, and holds up nobody."""
+    carried_bytes_max: int = Field(16_000_000, ge=1_000_000)
+    """Of all that waits so. Above it, the partitions that it comes from are not read on."""
     twin_bytes_max: int = Field(1_000_000, ge=16_384, le=7_000_000)
     """Largest half of a twin's document: the fold's and the linker's are checked apart. MongoDB's limit is 16 MB."""
     silent_after_s: int = Field(900, ge=1)

@@ -13,7 +13,9 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ex
 from cloud import group
 from cloud.config import ConsumerSettings
 from cloud.effects import Outgoing
+from cloud.frontier import Frontier
 from cloud.inbox import Record
+from cloud.sharing import Place
 from runtime.settings import KafkaSettings
 from wire import kafka, topics
 
@@ -40,11 +42,13 @@ class Source:
     def __init__(self, settings: ConsumerSettings, names: Sequence[str] = TOPICS) -> None:
         self._settings = settings
         self._generations: dict[str, str] = {}
-        self._due: dict[tuple[str, int], int] = {}
+        self._frontiers: dict[Place, Frontier] = {}
+        self._committed: dict[Place, int] = {}
+        self._held_back: set[Place] = set()
         self._committed_s = time.monotonic()
         self._quiet_until_s = 0.0
         self.errors = 0
-        self._owned: set[tuple[str, int]] = set()
+        self._owned: set[Place] = set()
         self.lost_ownership = False
         self._held: list[Record] = []
         self._admin = AdminClient(settings.client())
@@ -75,16 +79,30 @@ class Source:
         """How many partitions it reads."""
         return len(self._owned)
 
-    def poll(self) -> list[Record]:
+    def owns(self, place: Place) -> bool:
+        """Whether it reads this partition."""
+        return place in self._owned
+
+    def hold_back(self, places: set[Place]) -> None:
+        """Read no more of these partitions until told otherwise; of all others again."""
+        self._consumer.resume([TopicPartition(*place) for place in self._held_back - places if place in self._owned])
+        self._held_back = places
+        self._pause_held_back()
+
+    def _pause_held_back(self) -> None:
+        self._consumer.pause([TopicPartition(*place) for place in self._held_back if place in self._owned])
+
+    def poll(self, patient: bool = True) -> list[Record]:
         """Records in log order per partition: at most `batch_records_max`, about `batch_bytes_max` bytes, and
-        after at most `batch_wait_ms`."""
+        after at most `batch_wait_ms`, or when not `patient` at once."""
         held, self._held = self._held, []
         if held:
             return held
         records: list[Record] = []
         room, bytes_left = self._settings.batch_records_max, self._settings.batch_bytes_max
         while room > 0 and bytes_left > 0:
-            chunk = self._consume(min(room, _CHUNK_RECORDS), self._settings.batch_wait_ms / 1000)
+            wait_s = self._settings.batch_wait_ms / 1000 if patient else 0.0
+            chunk = self._consume(min(room, _CHUNK_RECORDS), wait_s)
             records += chunk
             room -= len(chunk)
             bytes_left -= sum(len(record.value or b"") for record in chunk)
@@ -118,13 +136,15 @@ class Source:
             self._consumer = self._join()
 
     def done(self, records: list[Record]) -> None:
-        """All of these are durable elsewhere: their offsets may be committed, now or a little later.
+        """All of these are durable elsewhere: now or a little later, offsets are committed up to the first record of
+        a partition that was read and is not done.
 
         Not those of a partition that was given up meanwhile: its new owner commits what it has done.
         """
-        for place, offset in {(record.topic, record.partition): record.offset for record in records}.items():
-            if place in self._owned:
-                self._due[place] = offset + 1
+        for record in records:
+            frontier = self._frontiers.get((record.topic, record.partition))
+            if frontier is not None:
+                frontier.done(record.offset)
         self._commit_if_due()
 
     def _commit_if_due(self) -> None:
@@ -136,6 +156,7 @@ class Source:
         self._consumer.pause(self._consumer.assignment())
         self._held += self._consume(_CHUNK_RECORDS, 0)
         self._consumer.resume(self._consumer.assignment())
+        self._pause_held_back()
 
     def lag_records(self) -> int:
         """How many records are in the log after the last polled ones, as far as the last fetches told."""
@@ -156,17 +177,22 @@ class Source:
         assert partition is not None
         assert offset is not None
         key, value, timestamp_ms = message.key(), message.value(), message.timestamp()[1]
+        if not self._frontiers.setdefault((topic, partition), Frontier()).read(offset):
+            log.warning("the log began anew", topic=topic, partition=partition, offset=offset)
+            self._generations |= self._topic_ids({topic})  # perhaps another topic by the same name
         generation = self._generations.get(topic, "")
         return Record(topic, generation, partition, offset, _as_bytes(key) or b"", _as_bytes(value), timestamp_ms)
 
     def _commit(self) -> None:
         self._committed_s = time.monotonic()
-        if not self._due:
+        due = {
+            place: at for place, one in self._frontiers.items() if (at := one.position) != self._committed.get(place)
+        }
+        if not due:
             return
-        offsets = [TopicPartition(topic, partition, offset) for (topic, partition), offset in self._due.items()]
-        self._due.clear()
         try:
-            self._consumer.commit(offsets=offsets, asynchronous=False)
+            self._consumer.commit(offsets=[TopicPartition(*place, at) for place, at in due.items()], asynchronous=False)
+            self._committed |= due
         except KafkaException as error:
             # Not a loss: whoever reads on from the older offset finds that the twins have seen it.
             log.warning("offsets not committed", error=str(error))
@@ -174,6 +200,7 @@ class Source:
     def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._generations |= self._topic_ids({partition.topic for partition in partitions})
         self._owned |= _places(partitions)
+        self._forget(partitions)
         self.lost_ownership = True
         log.info("partitions assigned", partitions=len(partitions))
 
@@ -184,8 +211,14 @@ class Source:
     def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._owned -= _places(partitions)
         self.lost_ownership = True
-        self._due = {place: offset for place, offset in self._due.items() if place in self._owned}
+        self._forget(partitions)
         log.info("partitions given up", partitions=len(partitions))
+
+    def _forget(self, partitions: list[TopicPartition]) -> None:
+        for place in _places(partitions):
+            self._frontiers.pop(place, None)
+            self._committed.pop(place, None)
+            self._held_back.discard(place)
 
     @retry(stop=stop_after_attempt(6), wait=wait_exponential(max=5), retry=retry_if_exception_type(KafkaException))
     def _topic_ids(self, names: set[str]) -> dict[str, str]:
@@ -202,7 +235,7 @@ class Source:
             log.warning("kafka", error=error.str(), **hint)
 
 
-def _places(partitions: list[TopicPartition]) -> set[tuple[str, int]]:
+def _places(partitions: list[TopicPartition]) -> set[Place]:
     return {(partition.topic, partition.partition) for partition in partitions}
 
 

@@ -12,8 +12,11 @@ from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from cloud.fold import Outcome
+from cloud.inbox import Record
 
 _AGE_BUCKETS_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600)
+_COUNT_BUCKETS: Final = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000, 100_000)
+_BYTES_BUCKETS: Final = (1e3, 1e4, 1e5, 3e5, 1e6, 3e6, 1e7, 3e7, 1e8)
 
 
 class Ages(Collector):
@@ -58,6 +61,8 @@ class Metrics:
         )
         self.waits = counter("waits", "Times the database or a broker had to be waited for")
         self.lag_records = gauge("lag_records", "Records in the log after the last one read")
+        self.lag_seconds = gauge("lag_seconds", "Age in Kafka of the last written turn's oldest record; 0 without lag")
+        self.carried_records = gauge("carried_records", "Records of busy assets that wait for their turn")
         self.largest_twin_bytes = gauge("largest_twin_bytes", "Largest half of a twin written, see fold.twin_bytes_max")
         self.twins = gauge("twins", "Documents in the twins collection")
         self.open_anomalies = gauge("open_anomalies", "Anomalies not resolved")
@@ -73,6 +78,12 @@ class Metrics:
             _AGE_BUCKETS_S,
         )
         self.registry.register(self.age_seconds)
+        self.turn_records = Histogram(
+            "fleetfold_cloud_turn_records", "Records in a turn", buckets=_COUNT_BUCKETS, registry=self.registry
+        )
+        self.turn_bytes = Histogram(
+            "fleetfold_cloud_turn_bytes", "Bytes in a turn", buckets=_BYTES_BUCKETS, registry=self.registry
+        )
         self.stage_seconds = Histogram(
             "fleetfold_cloud_stage_seconds", "One stage of a turn", ("stage",), registry=self.registry
         )
@@ -87,6 +98,16 @@ class Metrics:
         finally:
             self.stage_seconds.labels(name).observe(time.perf_counter() - began_s)
             self.stage_cpu_seconds.labels(name).inc(time.thread_time() - cpu_s)
+
+    def settled(self, records: Sequence[Record], lag_records: int) -> None:
+        """A turn is written and its offsets may go."""
+        for record in records:
+            self.records.labels(record.topic).inc()
+        self.turn_records.observe(len(records))
+        self.turn_bytes.observe(sum([len(record.value or b"") for record in records]))
+        self.lag_records.set(lag_records)
+        oldest_ms = min((record.timestamp_ms for record in records), default=0)
+        self.lag_seconds.set(max(0.0, time.time() - oldest_ms / 1000) if lag_records else 0.0)
 
     def count(self, outcomes: Sequence[Outcome]) -> None:
         """What folds that are written now brought."""

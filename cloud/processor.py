@@ -16,6 +16,7 @@ from cloud.inbox import Delivery, Record
 from cloud.kafka import Outlet, Source
 from cloud.linker import Linker
 from cloud.metrics import Metrics
+from cloud.sharing import Sharing
 from cloud.store import Document, Store
 from cloud.turn import Delivered, Turn
 from cloud.twin import Twin
@@ -39,7 +40,8 @@ class _InFlight(NamedTuple):
 class Processor:
     """Folds, detects, links, in this order of durability:
 
-    1. poll a batch of records; 2. open them: deliveries per asset, facts, dead letters;
+    1. poll a batch of records, of which no asset gets more than its share;
+    2. open them: deliveries per asset, facts, dead letters;
     3. load the twins; 4. fold; 5. detect;
     6. tell: events, anomalies and dead letters become durable (all have deterministic ids);
     7. write the twins by compare-and-set; those that another writer changed go back to step 3;
@@ -63,9 +65,11 @@ class Processor:
         cache: Cache,
         metrics: Metrics,
         detecting: bool = True,
+        sharing: Sharing | None = None,
     ) -> None:
         self._source, self._store, self._cache, self._metrics = source, store, cache, metrics
         self._detecting = detecting
+        self._sharing = sharing or Sharing()
         self._writer = Writer(outlet, store, linker, metrics)
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="fold")
         self._in_flight: _InFlight | None = None
@@ -85,10 +89,13 @@ class Processor:
     def advance(self) -> None:
         """Steps 1 to 5 of the next turn, while 6 to 8 of the last are in flight; nothing to read is a short one."""
         with self._metrics.stage("poll"):
-            records = self._source.poll()  # step 1
+            records = self._source.poll(patient=not self._sharing.carried_records)  # step 1
         if self._source.lost_ownership:
             self._source.lost_ownership = False
             self._cache.clear()  # another worker may have written since; its word counts
+            self._sharing.drop(self._source.owns)
+        records = self._sharing.admit(records)
+        self._source.hold_back(self._sharing.crowded())
         if not records:
             self.settle()
             return
@@ -112,9 +119,8 @@ class Processor:
             lost = self._conclude(again, self._wait(self._threads.submit(self._writer.deliver, again)))
         with self._metrics.stage("commit"):
             self._source.done(turn.records)  # step 9
-        for record in turn.records:
-            self._metrics.records.labels(record.topic).inc()
-        self._metrics.lag_records.set(self._source.lag_records())
+        self._metrics.settled(turn.records, self._source.lag_records() + self._sharing.carried_records)
+        self._metrics.carried_records.set(self._sharing.carried_records)
         self.busy_until_s = time.monotonic()
 
     def _open(self, records: list[Record]) -> Turn:

@@ -14,6 +14,7 @@ from cloud.linker import Linker
 from cloud.metrics import Metrics
 from cloud.processor import Processor
 from cloud.schema import ensure
+from cloud.sharing import Sharing
 from cloud.store import StoppedError, Store
 from cloud.upkeep import Upkeep
 from runtime.health import Health, HealthServer
@@ -37,8 +38,9 @@ def run(settings: CloudSettings, stop: threading.Event) -> None:
     try:
         store.patiently(lambda: ensure(store.database))
         outlet = Outlet(settings.kafka, waiting)
+        sharing = Sharing(settings.fold.asset_bytes_per_turn_max, settings.fold.carried_bytes_max)
         linker, cache = Linker(store, _now_ms), Cache(settings.fold.cached_twins_max)
-        processor = Processor(source, outlet, store, linker, cache, metrics, settings.fold.detect)
+        processor = Processor(source, outlet, store, linker, cache, metrics, settings.fold.detect, sharing)
         upkeep = Upkeep(settings.fold, store, Linker(store, _now_ms), metrics)
         if settings.fold.upkeep:
             upkeep.start()

@@ -25,15 +25,23 @@ class Script:
         self.turns = [list(turn) for turn in turns]
         self.lost_ownership = False
         self.committed: list[Record] = []
+        self.kept_alive = 0
+        self.held_back: set[tuple[str, int]] = set()
 
-    def poll(self) -> list[Record]:
+    def poll(self, patient: bool = True) -> list[Record]:
         return self.turns.pop(0) if self.turns else []
 
     def done(self, records: list[Record]) -> None:
         self.committed += records
 
     def keep_alive(self) -> None:
-        pass
+        self.kept_alive += 1
+
+    def owns(self, place: tuple[str, int]) -> bool:
+        return True
+
+    def hold_back(self, places: set[tuple[str, int]]) -> None:
+        self.held_back = places
 
     def lag_records(self) -> int:
         return 0
@@ -55,18 +63,20 @@ class Drawer:
 class World:
     """A database and workers on it."""
 
-    def __init__(self, uri: str, database: str) -> None:
-        self.settings = MongoSettings(uri=SecretStr(uri), database=database, timeout_ms=5000)
+    def __init__(self, uri: str, database: str, timeout_ms: int = 5000) -> None:
+        self.settings = MongoSettings(uri=SecretStr(uri), database=database, timeout_ms=timeout_ms)
         self.client = store.connect(self.settings)
         self.store = Store(self.client, self.settings, lambda: None)
-        schema.ensure(self.store.database)
+        self.store.patiently(lambda: schema.ensure(self.store.database))
         self.drawer = Drawer()
+        self.scripts: list[Script] = []
         self.now_ms = NOW_MS
 
     def worker(self, *turns: Sequence[Record], at: Store | None = None) -> Processor:
         kept = at or self.store
         linker = Linker(kept, lambda: self.now_ms)
-        return Processor(Script(*turns), self.drawer, kept, linker, Cache(1000), Metrics())  # type: ignore[arg-type]  # same verbs
+        self.scripts.append(Script(*turns))
+        return Processor(self.scripts[-1], self.drawer, kept, linker, Cache(1000), Metrics())  # type: ignore[arg-type]  # same verbs
 
     def fold(self, *turns: Sequence[Record]) -> None:
         worker = self.worker(*turns)

@@ -18,4 +18,5 @@ CONSUMER: Final[Settings] = {
     "session.timeout.ms": 6000,  # some brokers hold a join for the whole session timeout
     "partition.assignment.strategy": "cooperative-sticky",
     "fetch.wait.max.ms": 100,
+    "topic.metadata.refresh.interval.ms": 30_000,  # how long new partitions stay unknown: the default is 5 minutes
 }

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud import fold, twin
+from cloud.inbox import Delivery
 from cloud.twin import Twin
 from tests.cloud_world import NOW_MS, delivery, frame
 from wire import catalogue
@@ -173,3 +174,122 @@ def test_a_topic_created_anew_is_not_taken_for_seen(said: list[Said]) -> None:
     outcome = fold.fold(asset, [again])
     assert (outcome.folded, outcome.duplicates) == (1, 1)
     assert asset.signals[catalogue.BY_PATH["Vehicle.Speed"].number] == (99.0, NOW_MS + 60_000)
+
+
+def interleavings(draw: st.DrawFn, *streams: Sequence[Delivery]) -> list[Delivery]:
+    """Streams mixed in any way, each in its own order: what several partitions give."""
+    left = [list(stream) for stream in streams if stream]
+    mixed: list[Delivery] = []
+    while left:
+        stream = left[draw(st.integers(0, len(left) - 1))]
+        mixed.append(stream.pop(0))
+        left = [stream for stream in left if stream]
+    return mixed
+
+
+@given(st.data(), st.booleans(), st.integers(1, 25), st.integers(0, 25))
+@settings(deadline=None)
+def test_a_topic_that_grows_loses_and_doubles_nothing(
+    data: st.DataObject, numbered: bool, before: int, after: int
+) -> None:
+    """An asset moves to another partition while its old one is still being read, with re-sends in the new one, and a
+    crash repeats both from anywhere: the twin is what it would be if nothing had moved."""
+    session = "s" if numbered else None
+    payloads = [
+        frame(NOW_MS + n, {"Vehicle.Speed": n}, session, n if numbered else None) for n in range(before + after)
+    ]
+    one_by_one = [delivery("a", [payload], n, first_sequence=50 * n) for n, payload in enumerate(payloads)]
+    old = one_by_one[:before]
+    moved = [
+        delivery("a", [payloads[n]], offset, partition=7, first_sequence=50 * n)
+        for offset, n in enumerate(
+            [*data.draw(st.lists(st.integers(0, before - 1), max_size=3)), *range(before, before + after)]
+        )
+    ]
+    mixed = interleavings(data.draw, old, moved)
+    whole, asset = Twin("a", Kind.VEHICLE), Twin("a", Kind.VEHICLE)
+    fold.fold(whole, one_by_one)
+    cut = data.draw(st.integers(0, len(mixed)))
+    fold.fold(asset, mixed[:cut])
+    asset = reborn(asset)
+    again = [one for one in mixed[:cut] if data.draw(st.booleans())]
+    outcome = fold.fold(asset, again)
+    assert outcome.replayed == len(again)
+    fold.fold(asset, mixed[cut:])
+    assert order_free(asset) == order_free(whole)
+    assert asset.counters["uncertain"] == 0
+    assert asset.counters["duplicates"] == len(mixed) - len(payloads)
+
+
+@given(stories(), st.randoms(use_true_random=False), st.data())
+@settings(deadline=None)
+def test_a_late_sample_never_moves_a_value_backwards(
+    said: list[Said], chance: random.Random, data: st.DataObject
+) -> None:
+    """After each message, no signal has an older time than before, and of equal times none has a lesser value."""
+    chance.shuffle(said)
+    asset = Twin("a", Kind.VEHICLE)
+    before: dict[int, Any] = {}
+    late = 0
+    for offset, one in enumerate(said):
+        fold.fold(asset, [delivery("a", [one.payload], offset, channel=one.channel)])
+        for number, (value, ts_ms) in before.items():
+            assert (asset.signals[number][1], asset.signals[number][0]) >= (ts_ms, value)
+        late += sum(
+            before[signal][1] > one.ts
+            for signal in (catalogue.BY_PATH[path].number for path in one.values)
+            if signal in before
+        )
+        before = dict(asset.signals)
+    assert asset.counters["late"] == late
+
+
+@given(st.integers(2, 4), st.integers(1, 30), st.data())
+@settings(deadline=None)
+def test_interleaved_sessions_of_one_device_are_counted_apart(sessions: int, each: int, data: st.DataObject) -> None:
+    """A device with two controllers, or a clone of it: whatever the interleaving, each session's frames count once."""
+    streams = [
+        [
+            delivery("a", [frame(NOW_MS + n, {"Vehicle.Speed": n}, f"s{session}", n)], session * 1000 + n)
+            for n in range(each)
+        ]
+        for session in range(sessions)
+    ]
+    mixed = [
+        one._replace(position=one.position._replace(offset=offset))
+        for offset, one in enumerate(interleavings(data.draw, *streams))
+    ]
+    asset = Twin("a", Kind.VEHICLE)
+    fold.fold(asset, mixed)
+    assert {name: asset.counters[name] for name in ("frames", "gaps", "duplicates", "uncertain")} == {
+        "frames": sessions * each,
+        "gaps": 0,
+        "duplicates": 0,
+        "uncertain": 0,
+    }
+
+
+@given(st.booleans(), st.integers(70, 120), st.randoms(use_true_random=False))
+@settings(deadline=None, max_examples=30)
+def test_a_window_that_overflows_drops_nothing_in_silence(numbered: bool, pieces: int, chance: random.Random) -> None:
+    """Every message is accounted for: counted, called a re-send it was, or called uncertain and its values used."""
+    session = "s" if numbered else None
+    sequences = list(range(0, 3 * pieces, 3))
+    missed = [seq + 1 for seq in sequences[:-1]]
+    chance.shuffle(missed)
+    asset = Twin("a", Kind.VEHICLE)
+
+    def send(seq: int, offset: int, path: str) -> None:
+        payload = frame(NOW_MS + seq, {path: seq % 200}, session, seq if numbered else None)
+        fold.fold(asset, [delivery("a", [payload], offset, first_sequence=seq)])
+
+    for offset, seq in enumerate(sequences):
+        send(seq, offset, "Vehicle.Speed")
+    for offset, seq in enumerate(missed, len(sequences)):
+        send(seq, offset, "Vehicle.TraveledDistance")
+    counters = asset.counters
+    assert counters["frames"] + counters["uncertain"] == len(sequences) + len(missed)
+    assert counters["duplicates"] == 0
+    assert counters["uncertain"] > 0
+    newest = max(missed)
+    assert asset.signals[catalogue.BY_PATH["Vehicle.TraveledDistance"].number] == (newest % 200, NOW_MS + newest)

@@ -1,0 +1,34 @@
+"""Up to where the records of a partition are done, when they are not done in the order of the log. Pure."""
+
+from collections import deque
+
+
+class Frontier:
+    """`position`: the offset to commit, that of the first record which was read but is not done."""
+
+    def __init__(self) -> None:
+        self._outstanding: deque[int] = deque()
+        self._done: set[int] = set()
+        self._next = 0
+
+    @property
+    def position(self) -> int:
+        return self._outstanding[0] if self._outstanding else self._next
+
+    def read(self, offset: int) -> bool:
+        """A record was read. False: the log began anew below what was read before, and with it this frontier."""
+        forward = offset >= self._next
+        if not forward:
+            self._outstanding.clear()
+            self._done.clear()
+        self._outstanding.append(offset)
+        self._next = offset + 1
+        return forward
+
+    def done(self, offset: int) -> None:
+        """A record is durable elsewhere. One that was not read here, or is done already, changes nothing."""
+        if not self._outstanding or not self._outstanding[0] <= offset < self._next:
+            return
+        self._done.add(offset)
+        while self._outstanding and self._outstanding[0] in self._done:
+            self._done.remove(self._outstanding.popleft())
