@@ -3,7 +3,7 @@
 (The MQTT side reads its files for each connection.)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -21,12 +21,12 @@ class Renewable(Protocol):
 
 
 class Renewal:
-    """`post` lets the thread that owns the client do something."""
+    """The first of `clients` judges; `post` lets the thread that owns it do something. The others follow it."""
 
     def __init__(
-        self, client: Renewable, settings: EdgeKafkaSettings, post: Callable[[Callable[[], None]], None]
+        self, clients: Sequence[Renewable], settings: EdgeKafkaSettings, post: Callable[[Callable[[], None]], None]
     ) -> None:
-        self._client = client
+        self._clients = clients
         self._settings = settings
         self._post = post
         self._used = tls.stamps(settings.secret_files)
@@ -45,7 +45,8 @@ class Renewal:
 
     def _renew(self, settings: EdgeKafkaSettings, found: dict[Path, tls.Stamp | None]) -> None:
         try:
-            self._client.renew(settings)
+            for client in self._clients:
+                client.renew(settings)
         except Exception as error:  # half of a renewal, or a wrong one: the old client goes on
             self._log.error("kafka_settings_unusable", error=str(error), advice="the old ones stay; tried again")
             return

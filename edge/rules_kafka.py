@@ -23,23 +23,30 @@ class KafkaRules:
     def __init__(self, settings: EdgeKafkaSettings, client_id: str, gateway: str, clock: Clock) -> None:
         self._gateway = gateway
         self._clock = clock
+        self._client_id = client_id
         self._log = structlog.get_logger("edge.rules")
+        self._renewed: EdgeKafkaSettings | None = None
+        self._status: bytes | None = None
+        self._open(settings)
+
+    def _open(self, settings: EdgeKafkaSettings) -> None:
         common: dict[str, Any] = {
             **settings.client(),
-            "client.id": f"{client_id}-rules",
+            "client.id": f"{self._client_id}-rules",
             "reconnect.backoff.max.ms": settings.reconnect_backoff_ms_max,
             "log_level": 0,  # the agent's own producer says what is wrong with the link
             "error_cb": lambda _error: None,
         }
         reading = {
             **shared.CONSUMER,
-            "group.id": f"{client_id}-rules",
+            "group.id": f"{self._client_id}-rules",
             "enable.partition.eof": True,
             "queued.max.messages.kbytes": 2_048,
             "fetch.wait.max.ms": 5_000,
         }
-        self._consumer = Consumer({**common, **reading})
-        self._producer = Producer({**common, **shared.PRODUCER, "queue.buffering.max.kbytes": 2_048})
+        consumer = Consumer({**common, **reading})
+        producer = Producer({**common, **shared.PRODUCER, "queue.buffering.max.kbytes": 2_048})
+        self._consumer, self._producer = consumer, producer
         self._not_before_s = 0.0
         self._unread: set[int] | None = None
         self._seen: set[Origin] = set()
@@ -47,8 +54,27 @@ class KafkaRules:
     def start(self) -> None:
         """Nothing yet: `offers` connects."""
 
+    def renew(self, settings: EdgeKafkaSettings) -> None:
+        """Use other settings, or their files as they are now, from the next `offers` on; callable from any thread."""
+        self._renewed = settings
+
+    def _reopen(self, settings: EdgeKafkaSettings) -> None:
+        consumer, producer = self._consumer, self._producer
+        try:
+            self._open(settings)
+        except (KafkaException, ValueError) as error:  # half of a renewal: the old clients go on
+            self._log.warning("rules_settings_unusable", error=str(error))
+            return
+        producer.flush(1.0)
+        consumer.close()
+        if self._status is not None:
+            self.publish(self._status)
+
     def offers(self) -> list[Offer]:
         """What was published since the last call. Once all was read, what was not there is withdrawn."""
+        renewed, self._renewed = self._renewed, None
+        if renewed is not None:
+            self._reopen(renewed)
         self._producer.poll(0)
         if self._unread is None and not self._assign():
             return []
@@ -96,6 +122,7 @@ class KafkaRules:
 
     def publish(self, status: bytes) -> None:
         """Say which rules are in force. Kafka being away, it is sent later."""
+        self._status = status
         now_ms = self._clock.now_ms()
         headers = records.cloud_event(
             type_="rules.status.v1",

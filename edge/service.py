@@ -23,7 +23,7 @@ from edge.letters import Source
 from edge.link import LinkCost, LinkProbe
 from edge.metrics import AgentCollector, Gauges
 from edge.reload import Change, compare
-from edge.renewal import Renewal
+from edge.renewal import Renewable, Renewal
 from edge.rulebook import Remote, Rulebook
 from edge.rules_kafka import KafkaRules
 from edge.rules_metrics import RulesCollector
@@ -96,9 +96,11 @@ class Service:
         self._receiver = Brokers(settings, self._clock, self._counts)
         self._probe = _probe(settings.upload)
         self._sender = self._new_sender()
-        self._rules = Rulebook(settings, self._disk, self._clock, self._remote_rules())
+        published = self._remote_rules()
+        self._rules = Rulebook(settings, self._disk, self._clock, published)
         self._agent = self._new_agent()
-        self._renewal = Renewal(self._sink, settings.kafka, self._agent.post)
+        clients: list[Renewable] = [self._sink, published] if isinstance(published, KafkaRules) else [self._sink]
+        self._renewal = Renewal(clients, settings.kafka, self._agent.post)
         self._upkeep: Upkeep | None = None
         self._started_s = self._clock.monotonic_s()
         self._registry.register(AgentCollector(self._counts, self._gauges))

@@ -79,12 +79,12 @@ class SecuredKafka(ApacheKafka):
         for future in admin.alter_user_scram_credentials([change]).values():
             future.result(20)
 
-    def allow(self, principal: str, *topics: str) -> None:
-        """Let `User:<name>` write to topics."""
+    def allow(self, principal: str, *topics: str, operation: AclOperation = AclOperation.WRITE) -> None:
+        """Let `User:<name>` write to topics, or do another thing."""
         rules = [
             AclBinding(
                 ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, principal, "*",
-                AclOperation.WRITE, AclPermissionType.ALLOW,
+                operation, AclPermissionType.ALLOW,
             )
             for topic in topics
         ]  # fmt: skip

@@ -19,6 +19,10 @@ TOPICS: Final = (
     *(topics.dead_letter_topic(topic) for topic in topics.KAFKA_TOPIC_OF.values()),
 )
 """What the agent writes to."""
+_RULES_NEED: Final = {
+    topics.GATEWAY_RULES: AclOperation.READ,
+    topics.GATEWAY_RULES_STATUS: AclOperation.WRITE,
+}
 _REFUSED: Final = {"_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "_SSL", "CLUSTER_AUTHORIZATION_FAILED"}
 
 
@@ -37,8 +41,8 @@ class _Listener:
         return next(iter([*refusals, *self.errors]), None)
 
 
-def check(settings: KafkaSettings) -> Iterator[Finding]:
-    """Login and topics; one of the servers is known to be reachable."""
+def check(settings: KafkaSettings, with_rules: bool = False) -> Iterator[Finding]:
+    """Login and topics, `with_rules` those of collection rules too; one of the servers is known to be reachable."""
     listener = _Listener()
     try:
         options: dict[str, Any] = {
@@ -55,12 +59,13 @@ def check(settings: KafkaSettings) -> Iterator[Finding]:
         return
     who = f"as {settings.sasl_username}" if settings.security_protocol.startswith("sasl") else "without SASL"
     yield findings.ok("kafka login", f"{who}, {settings.security_protocol}: {len(cluster.brokers)} brokers")
+    needs = dict.fromkeys(TOPICS, AclOperation.WRITE) | (_RULES_NEED if with_rules else {})
     described = admin.describe_topics(
-        TopicCollection(list(TOPICS)), include_authorized_operations=True, request_timeout=_LIMIT_S
+        TopicCollection(list(needs)), include_authorized_operations=True, request_timeout=_LIMIT_S
     )
     for topic, future in described.items():
         try:
-            yield judge(topic, future.result())
+            yield judge(topic, future.result(), needs[topic])
         except KafkaException as error:
             yield _no_topic(topic, error.args[0])
 
@@ -89,18 +94,18 @@ def _refused(settings: KafkaSettings, heard: KafkaError | None, error: Exception
     )
 
 
-def judge(topic: str, description: TopicDescription) -> Finding:
-    """A topic that is there: may it be written?"""
+def judge(topic: str, description: TopicDescription, needed: AclOperation) -> Finding:
+    """A topic that is there: may it be written, or read, as needed?"""
     name = f"kafka topic {topic}"
     partitions = f"{len(description.partitions)} partitions"
     if any(partition.leader is None or partition.leader.id < 0 for partition in description.partitions):
         return findings.warning(name, f"{partitions}, some without a leader", "is a broker of the cluster down?")
     allowed = description.authorized_operations
     if not allowed:
-        return findings.skipped(name, f"{partitions}; the broker does not say whether it may be written")
-    if AclOperation.WRITE not in allowed and AclOperation.ALL not in allowed:
-        return findings.failed(name, f"{partitions}, may not be written", f"allow WRITE on {topic} for this user")
-    return findings.ok(name, f"{partitions}, may be written")
+        return findings.skipped(name, f"{partitions}; the broker does not say what we may do with it")
+    if needed not in allowed and AclOperation.ALL not in allowed:
+        return findings.failed(name, f"{partitions}, no {needed.name}", f"allow {needed.name} on {topic} for this user")
+    return findings.ok(name, f"{partitions}, {needed.name} allowed")
 
 
 def _no_topic(topic: str, error: KafkaError) -> Finding:

@@ -65,7 +65,7 @@ def _kafka(settings: EdgeSettings) -> Iterator[Finding]:
     for way in ways:
         yield from way
     if any(_is_clear(way) for way in ways):
-        yield from kafka.check(settings.kafka)
+        yield from kafka.check(settings.kafka, settings.rules.remote == "kafka")
     else:
         yield findings.skipped("kafka login", "the way there is not clear")
 

@@ -6,8 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AclOperation
 
+from edge.clock import SystemClock
+from edge.config import EdgeKafkaSettings
 from edge.doctor.kafka import TOPICS
+from edge.rules_kafka import KafkaRules
 from local.processes import Processes
 from tests.certificates import Authority
 from tests.edge_world import Agent, Kafka, device, doctor, wait_until
@@ -104,6 +109,37 @@ def test_a_client_certificate_and_its_renewal_without_a_restart(
         car.signals("car-mtls", *range(50, 100))
         agent.wait_drained(100)
         assert Kafka(kafka.url, agent.gateway).numbers("car-mtls") == list(range(100))
+
+
+def test_published_rules_are_read_and_answered_with_a_new_password_too(
+    kafka: SecuredKafka, authority: Authority, password: Path
+) -> None:
+    kafka.allow(f"User:{USER}", topics.GATEWAY_RULES, operation=AclOperation.READ)
+    kafka.allow(f"User:{USER}", topics.GATEWAY_RULES_STATUS)
+    publisher = Producer({"bootstrap.servers": kafka.url})
+    publisher.produce(topics.GATEWAY_RULES, b"the rules", b"gw-rules")
+    assert publisher.flush(20) == 0
+    kafka.set_scram_password("first-password")
+    password.write_text("first-password")
+    settings = EdgeKafkaSettings(
+        bootstrap_servers=kafka.sasl,
+        security_protocol="sasl_ssl",
+        sasl_username=USER,
+        sasl_password_file=password,
+        ca_file=authority.ca,
+    )
+    remote = KafkaRules(settings, "gw-rules", "gw-rules", SystemClock())
+    try:
+        wait_until(lambda: any(offer.raw == b"the rules" for offer in remote.offers()), what="rules")
+        kafka.set_scram_password("second-password")
+        password.write_text("second-password")
+        remote.renew(settings)
+        wait_until(lambda: any(offer.raw == b"the rules" for offer in remote.offers()), what="rules again")
+        remote.publish(b"the answer")
+    finally:
+        remote.close()
+    answers = Kafka(kafka.url, "").messages(topics.GATEWAY_RULES_STATUS)
+    assert b"the answer" in [answer.value() for answer in answers]
 
 
 def test_the_doctor_finds_what_is_well_and_what_is_refused(

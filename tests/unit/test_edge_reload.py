@@ -56,7 +56,7 @@ def sasl(password: Path, **more: object) -> EdgeKafkaSettings:
 
 def test_a_file_that_changed_renews_the_client_once(password):
     client = Client()
-    renewal = Renewal(client, sasl(password), lambda action: action())
+    renewal = Renewal([client], sasl(password), lambda action: action())
     renewal.check()
     assert client.renewed == []
     password.write_text("second one")
@@ -67,7 +67,7 @@ def test_a_file_that_changed_renews_the_client_once(password):
 
 def test_what_cannot_be_used_is_tried_again_until_it_can(password):
     client = Client()
-    renewal = Renewal(client, sasl(password), lambda action: action())
+    renewal = Renewal([client], sasl(password), lambda action: action())
     password.unlink()
     client.refuses = True
     renewal.check()
@@ -80,7 +80,7 @@ def test_what_cannot_be_used_is_tried_again_until_it_can(password):
 
 def test_after_other_settings_their_files_are_watched(password, tmp_path):
     client = Client()
-    renewal = Renewal(client, EdgeKafkaSettings(), lambda action: action())
+    renewal = Renewal([client], EdgeKafkaSettings(), lambda action: action())
     renewal.use(sasl(password, linger_ms=9))
     password.write_text("second")
     renewal.check()
