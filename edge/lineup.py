@@ -58,6 +58,8 @@ class Lineup:
         return self._signals[self._turn()][0]
 
     def _turn(self) -> int:
+        if len(self._signals) == 1:
+            return next(iter(self._signals))
         oldest = min(self._signals)
         if self._live_stream not in self._signals or oldest == self._live_stream:
             return oldest

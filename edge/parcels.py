@@ -1,6 +1,6 @@
 """What goes to Kafka as one record, and which records of the spool it settles. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -36,21 +36,18 @@ class Parcel:
     headers: Headers
     members: list[tuple[int, Bundle]]
     claims: list[Claim]
+    storage_class: StorageClass = field(init=False)
+    """Of its records."""
+    stream: int = field(init=False)
+    """Of its records, see `edge.spool.lanes`."""
+    record_count: int = field(init=False)
+    """Records of the spool that it settles."""
 
-    @property
-    def storage_class(self) -> StorageClass:
-        """Of its records."""
-        return self.claims[0].chunk.storage_class
-
-    @property
-    def stream(self) -> int:
-        """Of its records, see `edge.spool.lanes`."""
-        return self.claims[0].chunk.stream
-
-    @property
-    def record_count(self) -> int:
-        """Records of the spool that it settles."""
-        return sum(claim.record_count for claim in self.claims)
+    def __post_init__(self) -> None:
+        chunk, count = self.claims[0]
+        self.storage_class = chunk.storage_class
+        self.stream = chunk.stream
+        self.record_count = count if len(self.claims) == 1 else sum(claim.record_count for claim in self.claims)
 
 
 class Verdict(Enum):

@@ -87,6 +87,8 @@ class Sender:
         self._outbox = Outbox(sink, self._packer, counts, self._delivered, self._lineup, self._pacing)
         self._window_bytes: Counter[tuple[StorageClass, int]] = Counter()
         """Of what is on its way, by class and stream."""
+        self._delivered_of: dict[Chunk, int] = {}
+        """In this turn, of each chunk."""
         self._delivered_s = -math.inf
         self._split_not_before_s = 0.0
         self._rebuild_not_before_s = 0.0
@@ -154,12 +156,14 @@ class Sender:
             )
 
     def _take(self, chunk: Chunk, now_s: float) -> None:
+        weight = 0
         for sequence, record in chunk.entries:
             if type(record) is Bundle:
-                self._window_bytes[chunk.storage_class, chunk.stream] += _weight(record)
+                weight += _RECORD_BYTES + len(record.packed)
                 self._batcher.add(sequence, record, chunk, now_s)
             else:
                 self._put_letter(sequence, record, chunk)
+        self._window_bytes[chunk.storage_class, chunk.stream] += weight
         chunk.entries.clear()
 
     def _put_letter(self, sequence: int, record: Record, chunk: Chunk) -> None:
@@ -182,6 +186,7 @@ class Sender:
         """Take Kafka's reports; begin anew when the client is broken. Returns how many reports."""
         now_s = self._clock.monotonic_s()
         settled = self._outbox.settle(now_s)
+        self._confirm(now_s)
         if self._outbox.is_broken and now_s >= self._rebuild_not_before_s:
             self._log.error("kafka_client_rebuilt", parcels=len(self._outbox))
             self._begin_anew()
@@ -197,13 +202,19 @@ class Sender:
 
     def _delivered(self, parcel: Parcel) -> None:
         for chunk, record_count in parcel.claims:
+            self._delivered_of[chunk] = self._delivered_of.get(chunk, 0) + record_count
+        self._window_bytes[parcel.storage_class, parcel.stream] -= _parcel_weight(parcel)
+
+    def _confirm(self, now_s: float) -> None:
+        """What was delivered in this turn, by chunk: a chunk has thousands of parcels."""
+        if not self._delivered_of:
+            return
+        for chunk, record_count in self._delivered_of.items():
             self._spool.confirm(chunk, record_count)
-        self._counts.delivered += parcel.record_count
-        self._delivered_s = self._clock.monotonic_s()
-        key = (parcel.storage_class, parcel.stream)
-        self._window_bytes[key] -= _parcel_weight(parcel)
-        if not self._window_bytes[key]:
-            del self._window_bytes[key]
+        self._counts.delivered += sum(self._delivered_of.values())
+        self._delivered_of.clear()
+        self._delivered_s = now_s
+        self._window_bytes = +self._window_bytes
 
 
 def _letter(record: Record, source: Source, sequence: int) -> Letter:
@@ -213,9 +224,7 @@ def _letter(record: Record, source: Source, sequence: int) -> Letter:
     return letters.of_gap(record, source)
 
 
-def _weight(bundle: Bundle) -> int:
-    return _RECORD_BYTES + len(bundle.packed)
-
-
 def _parcel_weight(parcel: Parcel) -> int:
-    return sum(_weight(bundle) for _, bundle in parcel.members) or _RECORD_BYTES + len(parcel.value)
+    if not parcel.members:
+        return _RECORD_BYTES + len(parcel.value)
+    return sum([_RECORD_BYTES + len(bundle.packed) for _, bundle in parcel.members])

@@ -1,12 +1,12 @@
 """Notices frames that devices sent and nobody delivered: jumps in a device's (session, seq).
 
-Only the first and the last payload of what arrived together are looked into; when their numbers fit, so do those
-between them. What is missing may still come late; what is missing before the first of a
-session is not seen; devices that count nothing are not watched. Used by one thread.
+Only the last payload of what arrived together is looked into; when its number fits, so do those before it. What is
+missing may still come late; what is missing before the first of a session is not seen; devices that count nothing are
+not watched. Used by one thread.
 """
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import structlog
@@ -17,18 +17,15 @@ from edge.spool import records
 from wire.topics import Channel
 
 
-class _Counted(msgspec.Struct):
-    session: str | None = None
-    seq: int | None = None
+class _Place(msgspec.Struct, gc=False):
+    """Of a frame or an event; −1: it counts nothing."""
+
+    session: str = ""
+    seq: int = -1
 
 
-class _Place(NamedTuple):
-    session: str
-    seq: int
-
-
-_msgpack: Final = msgspec.msgpack.Decoder(_Counted).decode
-_json: Final = msgspec.json.Decoder(_Counted).decode
+_msgpack: Final = msgspec.msgpack.Decoder(_Place).decode
+_json: Final = msgspec.json.Decoder(_Place).decode
 _JSON_FIRST_BYTES: Final = frozenset(b"{ \t\r\n")
 
 
@@ -47,25 +44,22 @@ class SequenceWatch:
         """At what arrived, before anything is done with it."""
         for series, arrival in arrivals.items():
             payloads = arrival.payloads
-            first = _place(payloads[0])
-            if first is None:
-                continue
-            self._step(series, first)
-            if len(payloads) > 1:
-                self._run(series, payloads, first)
+            known, last = self._last.get(series), _place(payloads[-1])
+            if (
+                known is not None
+                and last is not None
+                and last.session == known.session
+                and last.seq == known.seq + len(payloads)
+            ):
+                self._last[series] = last
+            else:
+                for payload in payloads:
+                    self._step(series, payload)
 
-    def _run(self, series: bytes, payloads: list[bytes], first: _Place) -> None:
-        last = _place(payloads[-1])
-        if last == (first.session, first.seq + len(payloads) - 1):
-            self._advance(series, last)
+    def _step(self, series: bytes, payload: bytes) -> None:
+        place, known = _place(payload), self._last.get(series)
+        if place is None:
             return
-        for payload in payloads[1:]:
-            place = _place(payload)
-            if place is not None:
-                self._step(series, place)
-
-    def _step(self, series: bytes, place: _Place) -> None:
-        known = self._last.get(series)
         if known is None:
             self._learn(series, place)
             return
@@ -74,12 +68,8 @@ class SequenceWatch:
             self._counts.sequence_jumps += 1
             self._counts.sequence_missing += place.seq - expected
             self._example = f"{records.address_of(series).asset_id} {place.session} {expected}..{place.seq - 1}"
-        self._advance(series, place)
-
-    def _advance(self, series: bytes, place: _Place) -> None:
-        """Never back: what a broker sends again is old."""
-        known = self._last.get(series)
-        if known is not None and (place.session != known.session or place.seq > known.seq):
+        # never back: what a broker sends again is old
+        if place.session != known.session or place.seq > known.seq:
             self._last[series] = place
 
     def _learn(self, series: bytes, place: _Place) -> None:
@@ -105,9 +95,7 @@ class SequenceWatch:
 
 def _place(payload: bytes) -> _Place | None:
     try:
-        counted = (_json if payload[0] in _JSON_FIRST_BYTES else _msgpack)(payload)
+        place = _json(payload) if payload[0] in _JSON_FIRST_BYTES else _msgpack(payload)
     except msgspec.DecodeError:  # also of another shape; others judge what becomes of it
         return None
-    if counted.session is None or counted.seq is None or counted.seq < 0:
-        return None
-    return _Place(counted.session, counted.seq)
+    return place if place.seq >= 0 else None

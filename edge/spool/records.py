@@ -120,8 +120,9 @@ _SIGNALS: Final = _CHANNELS.index(Channel.SIGNALS)
 
 _BIN_HEADER_BYTES_MAX: Final = 5
 _pack: Final = msgspec.msgpack.Encoder().encode
-_LIST_HEADER_BYTES: Final = ((16, 1), (65_536, 3))
-"""[msgpack] fixarray, array 16; else array 32."""
+_FIXED_LIST: Final = 16
+_SHORT_LIST: Final = 65_536
+"""[msgpack] Lists with fewer items have their length in the first byte, or in two bytes behind it."""
 
 
 def series_of(address: Address, urgent: bool = False) -> bytes:
@@ -130,7 +131,7 @@ def series_of(address: Address, urgent: bool = False) -> bytes:
     return numbers + address.asset_id.encode("ascii")
 
 
-@functools.lru_cache(maxsize=4_096)
+@functools.lru_cache(maxsize=16_384)
 def address_of(series: bytes) -> Address:
     """The inverse of `series_of`. Raises IndexError, ValueError."""
     kind, channel = series[:_SERIES_CODE_BYTES]
@@ -140,11 +141,9 @@ def address_of(series: bytes) -> Address:
 def bundle(series: bytes, runs: Sequence[Run], payloads: list[bytes]) -> Bundle:
     """Pack payloads."""
     assert 0 < len(runs) <= _RUNS_MAX
-    return Bundle(series, tuple(runs), len(payloads), _pack(payloads)[_list_header_bytes(len(payloads)) :])
-
-
-def _list_header_bytes(count: int) -> int:
-    return next((size for limit, size in _LIST_HEADER_BYTES if count < limit), 5)
+    count = len(payloads)
+    header_bytes = 1 if count < _FIXED_LIST else 3 if count < _SHORT_LIST else 5
+    return Bundle(series, tuple(runs), count, _pack(payloads)[header_bytes:])
 
 
 def messages(of: Bundle) -> list[Message]:
@@ -203,10 +202,9 @@ def encode(records: Iterable[Record]) -> bytes:
     for record in records:
         if type(record) is Bundle:
             series, runs, number, packed = record
-            parts.append(_BUNDLE.pack(_TAG_BUNDLE, len(series), len(runs), number, len(packed)))
-            parts.append(series)
-            parts += [_RUN.pack(*run) for run in runs]
-            parts.append(packed)
+            head = _BUNDLE.pack(_TAG_BUNDLE, len(series), len(runs), number, len(packed))
+            times = _RUN.pack(*runs[0]) if len(runs) == 1 else b"".join(itertools.starmap(_RUN.pack, runs))
+            parts += (head, series, times, packed)
         else:
             tag = _TAG_REFUSED if type(record) is Refused else _TAG_GAP
             encoded: bytes = msgpack.packb(tuple(record), use_bin_type=True)
@@ -240,12 +238,18 @@ def _bundle(body: bytes, offset: int) -> tuple[Record, int]:
     if end > len(body):
         raise ValueError("ends early")
     series = body[series_start:runs_start]
-    address_of(series)  # raises for what no agent of this version can have written
+    _check(series)
     if run_count == 1:
         runs: tuple[Run, ...] = (Run(*_RUN.unpack_from(body, runs_start)),)
     else:
         runs = tuple(itertools.starmap(Run, _RUN.iter_unpack(body[runs_start:packed_start])))
     return Bundle(series, runs, count, body[packed_start:end]), end
+
+
+def _check(series: bytes) -> None:
+    """Raises for what no agent of this version can have written."""
+    if series[0] >= len(_KINDS) or series[1] & ~_URGENT >= len(_CHANNELS) or not series[2:].isascii():
+        raise ValueError("unknown series")
 
 
 def _other(body: bytes, offset: int) -> tuple[Record, int]:
