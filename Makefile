@@ -14,20 +14,22 @@ KILLS ?= 200
 BROKER_KILLS ?= 8
 EDGE_KAFKA ?= apache
 PYTEST ?=
+# more options of the headline run
+HEADLINE ?=
 # most tests wait for servers, each process has its own
 JOBS ?= 2
 PARALLEL := --numprocesses $(JOBS) --dist loadfile
 
 VENV := .venv
 BIN := $(VENV)/bin
-CODE := wire runtime edge cloud simulator local tests
+CODE := wire runtime edge cloud simulator local tests benchmarks
 # the first of these that is Python 3.11 or newer
 PYTHON = $(shell for python in python3.11 python3 python3.12 python3.13 python3.14; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-kafka test-fold-chaos test-edge-chaos lint format clean
+.PHONY: help setup demo headline headline-search headline-smoke test test-kafka test-fold-chaos test-edge-chaos lint format clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +52,16 @@ test-fold-chaos: $(VENV)/.dev ## the twin service under kill -9 of all it stands
 test-edge-chaos: $(VENV)/.dev ## the agent under kill -9, dead brokers, cut links, full disks (KILLS=, BROKER_KILLS=, EDGE_KAFKA=, CHAOS_SEED=)
 	FLEETFOLD_EDGE_KILLS=$(KILLS) FLEETFOLD_EDGE_BROKER_KILLS=$(BROKER_KILLS) FLEETFOLD_EDGE_KAFKA=$(EDGE_KAFKA) \
 		FLEETFOLD_EDGE_SEED=$(CHAOS_SEED) $(BIN)/pytest -q -s tests/chaos/test_edge_*.py $(PYTEST)
+
+headline: $(VENV)/.dev ## 100,000 vehicles through the whole system on this machine, measured and verified
+	@exec $(BIN)/python -m benchmarks.headline $(if $(filter file,$(origin VEHICLES)),,--vehicles $(VEHICLES)) \
+		$(if $(filter file,$(origin DURATION)),,--duration $(DURATION)) --seed $(SEED) --kafka $(KAFKA) $(HEADLINE)
+
+headline-search: $(VENV)/.dev ## the largest fleet that this machine sustains
+	@exec $(BIN)/python -m benchmarks.headline_search --seed $(SEED) --kafka $(KAFKA) $(HEADLINE)
+
+headline-smoke: $(VENV)/.dev ## the same with 2,000 vehicles for 20 s: nothing may be lost, doubled or wrong
+	@exec $(BIN)/python -m benchmarks.headline --smoke --vehicles 2000 --duration 20 --out $(VENV)/headline.json
 
 lint: $(VENV)/.dev ## ruff and mypy
 	$(BIN)/ruff check $(CODE)

@@ -99,6 +99,12 @@ class Processes:
         self._lock = threading.Lock()
         self._closed = False
 
+    @property
+    def running(self) -> list[Child]:
+        """Children that have not ended, in the order of their start."""
+        with self._lock:
+            return [child for child in self._children if child.exit_code is None]
+
     def start(
         self, name: str, command: Sequence[str], log_file: Path, environment: Mapping[str, str] | None = None
     ) -> Child:

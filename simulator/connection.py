@@ -35,6 +35,7 @@ class Connection:
         self.acknowledged: list[Integers] = []
         """Positions in the truth."""
         self.refused = 0
+        self.sent_bytes = 0
         self.leaves_when_done = False
         self.is_up = False
         self.fault = ""
@@ -100,6 +101,7 @@ class Connection:
             while self._unsent or self._fill():
                 count = self.socket.send(self._unsent[0])
                 self._sent_at = time.monotonic()
+                self.sent_bytes += count
                 if count == len(self._unsent[0]):
                     self._unsent.popleft()
                 else:

@@ -47,6 +47,7 @@ class Publisher:
         self._patience_ends = math.inf
         self._upkeep_at = 0.0
         self._refused = 0
+        self._sent_bytes = 0
         self._acknowledged: list[Integers] = []
         self._abandoned = 0
         self._connections: dict[int, Connection] = {}
@@ -126,6 +127,11 @@ class Publisher:
         """Messages that the broker answered with a failure."""
         return self._refused + sum(connection.refused for connection in self._connections.values())
 
+    @property
+    def sent_bytes(self) -> int:
+        """Written to the network after connecting: packets, and those that were sent again."""
+        return self._sent_bytes + sum(connection.sent_bytes for connection in self._connections.values())
+
     def close(self) -> None:
         for device in list(self._connections):
             self._retire(device)
@@ -171,6 +177,7 @@ class Publisher:
         connection.close()
         self._acknowledged += connection.acknowledged
         self._refused += connection.refused
+        self._sent_bytes += connection.sent_bytes
         self._abandoned += connection.window.outstanding + connection.window.backlog
 
 

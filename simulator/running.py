@@ -45,6 +45,8 @@ class Broker(Protocol):
     def unacknowledged(self) -> int: ...
     @property
     def refused(self) -> int: ...
+    @property
+    def sent_bytes(self) -> int: ...
 
 
 @dataclass(slots=True)
@@ -58,6 +60,7 @@ class Numbers:
     acknowledged: int = 0
     unacknowledged: int = 0
     refused: int = 0
+    sent_bytes: int = 0
     simulated_time_ms: int = 0
     finished: bool = False
 
@@ -104,6 +107,7 @@ class Outbox:
         self.numbers.acknowledged += len(taken)
         self.numbers.unacknowledged = self._broker.unacknowledged
         self.numbers.refused = self._broker.refused
+        self.numbers.sent_bytes = self._broker.sent_bytes
         self._truth.progress(as_dict(self.numbers))
         self._show(self.numbers)
 

@@ -1,0 +1,99 @@
+"""What a headline run is: how large, how long, and the settings that the parts are given, all of them documented."""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from local.servers import stack
+from local.services import SIMULATOR, Program
+
+DEVICES_ON_PER_S: Final = 1_700
+"""So many devices switch on in a second, each with a birth."""
+_RAMP_S_MIN: Final = 5
+SETTLE_S: Final = 25
+"""After everybody is on: more than the simulator takes to begin, and one interval."""
+
+SYSTEM: Final[Mapping[str, str]] = {
+    # a batch of a second's frames, and the gauges of 100,000 twins not counted every second
+    "FLEETFOLD_CLOUD__KAFKA__BATCH_RECORDS_MAX": "5000",
+    "FLEETFOLD_CLOUD__FOLD__CACHED_TWINS_MAX": "200000",
+    "FLEETFOLD_CLOUD__FOLD__CENSUS_INTERVAL_S": "60",
+    "FLEETFOLD_EDGE__MQTT__RECEIVE_MAXIMUM": "4000",
+    "FLEETFOLD_EDGE__MQTT__QUEUE_MESSAGES_MAX": "16000",
+    "FLEETFOLD_EDGE__MQTT__QUEUE_BYTES_MAX": "33554432",
+}
+"""What differs from the services' defaults."""
+
+_BROKEN: Final = ("WEAK_LOW_VOLTAGE_BATTERY", "COOLANT_OVERHEATING", "TYRE_LEAK", "TROUBLE_CODE")
+_WHOLE: Final = (
+    "STORED_CODE",
+    "TYRE_PUNCTURE",
+    "COOLANT_LOSS",
+    "THERMOSTAT_STUCK_OPEN",
+    "OIL_LOSS",
+    "BRAKE_PADS_WORN",
+    "WEAK_CELL",
+)
+"""What never breaks here: frames of twenty signals do not show it."""
+
+
+class Plan(NamedTuple):
+    """`duration_s` of measuring; switching on, settling and draining come on top."""
+
+    vehicles: int
+    duration_s: int
+    interval_s: int = 10
+    signals: int = 20
+    seed: int = 1
+    connections: int = 4
+    on_per_s: int = DEVICES_ON_PER_S
+    brokers: stack.Brokers = stack.Brokers()
+
+    @property
+    def ramp_s(self) -> int:
+        return max(_RAMP_S_MIN, -(-self.vehicles // self.on_per_s))
+
+    @property
+    def warm_up_s(self) -> int:
+        """Before measuring begins."""
+        return self.ramp_s + SETTLE_S
+
+    @property
+    def frames_per_s(self) -> float:
+        """What the fleet asks for."""
+        return self.vehicles / self.interval_s
+
+    @property
+    def fleet(self) -> dict[str, str]:
+        """Settings of the simulator: every frame has the same number of signals, every device is on and behaves.
+
+        One in a thousand has each of four faults, so that the detectors have something to find.
+        """
+        fleet = {
+            "VEHICLES": self.vehicles,
+            "STATIONS": 0,
+            "SEED": self.seed,
+            "SPEEDUP": 1,
+            "INTERVAL_S": self.interval_s,
+            "RAMP_S": self.ramp_s,
+            "SIGNALS_PER_FRAME": self.signals,
+            "SLEEPERS": 0,
+            "REBOOTS_PER_DAY": 0,
+            "JSON_SHARE": 0,
+            "NUMBERS_SHARE": 1,
+            "SAMPLES_SHARE": 0,
+        }
+        send = {"CONNECTIONS": self.connections, "MISBEHAVE": 0, "DRAIN_TIMEOUT_S": 120}
+        faults = dict.fromkeys(_WHOLE, 0.0) | dict.fromkeys(_BROKEN, 0.001)
+        sections: dict[str, Mapping[str, float]] = {"FLEET": fleet, "SEND": send, "FAULTS": faults}
+        named = {f"{name}__{key}": value for name, section in sections.items() for key, value in section.items()}
+        return {f"FLEETFOLD_SIM__{key}": str(value) for key, value in named.items()}
+
+    def drive(self, truth: str) -> Program:
+        """The fleet's program; ends by itself."""
+        duration_s = str(self.warm_up_s + self.duration_s)
+        return Program("fleet", (SIMULATOR, "run", "--duration-s", duration_s, "--truth", truth, "--json"))
+
+
+def verify(truth: str) -> Program:
+    """Compare every twin with what was sent."""
+    return Program("verify", (SIMULATOR, "verify", "--truth", truth, "--json"))

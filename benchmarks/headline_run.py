@@ -1,0 +1,149 @@
+"""One headline run, start to end: servers, services, fleet; measure; drain; verify. Real programs, each a process."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pymongo
+
+from benchmarks import headline_plan, headline_watch
+from benchmarks.headline_plan import Plan
+from benchmarks.headline_watch import Age, Moment, Stale, Watcher
+from local import apart, observe, programs, system, waiting
+from local.processes import Child, Processes
+from runtime import exits
+
+_DRAIN_LIMIT_S: Final = 300.0
+_VERIFY_LIMIT_S: Final = 600.0
+_STILL_S: Final = 2.0
+_END_LIMIT_S: Final = 300.0
+
+
+class Outcome(NamedTuple):
+    """What was measured, and what the oracle says."""
+
+    plan: Plan
+    moments: list[Moment]
+    ages: list[Age]
+    stale: list[Stale]
+    simulator: dict[str, Any]
+    """The simulator's own summary, for all of its run."""
+    drained_s: float | None
+    """After the fleet's last message; None: not within the limit."""
+    verdict: dict[str, Any]
+    verify_s: float
+
+
+def run(plan: Plan, directory: Path, stop: threading.Event, say: Callable[[str], None]) -> Outcome:
+    """Do it. Raises what `local.system` raises, and InterruptedByUserError; leaves no process behind."""
+    with Processes() as owner:
+        own = apart.settings()
+        own = own._replace(environment={**own.environment, **headline_plan.SYSTEM, **plan.fleet})
+        endpoints = system.start_servers(owner, directory, plan.brokers, stop)
+        say("MQTT, Kafka and MongoDB are up")
+        running = system.start_services(owner, directory, endpoints, own, stop)
+        client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(endpoints.mongodb_uri)
+        with client:
+            return _Run(plan, owner, running, client, directory / "truth", stop, say).go()
+
+
+class _Run:
+    def __init__(
+        self,
+        plan: Plan,
+        owner: Processes,
+        running: system.System,
+        client: "pymongo.MongoClient[dict[str, Any]]",
+        truth: Path,
+        stop: threading.Event,
+        say: Callable[[str], None],
+    ) -> None:
+        self._plan, self._owner, self._running = plan, owner, running
+        self._client, self._truth = client, truth
+        self._stop, self._say = stop, say
+        twins = client[running.own.database]["twins"]
+        self._watcher = Watcher(lambda: owner.running, self._hops, twins, plan.interval_s)
+
+    def go(self) -> Outcome:
+        plan = self._plan
+        fleet = self._running.programs.start(plan.drive(str(self._truth)))
+        self._say(f"{plan.vehicles:,} vehicles switch on in {plan.ramp_s} s")
+        self._wait_while(fleet, plan.warm_up_s, "switching on")
+        self._watcher.begin()
+        self._wait_while(fleet, plan.duration_s, "measuring")
+        self._watcher.end()
+        ended_s = self._end(fleet)
+        drained_s = self._drain(ended_s)
+        self._say("verifying")
+        began_s = time.monotonic()
+        code, output = self._running.programs.run(headline_plan.verify(str(self._truth)), _VERIFY_LIMIT_S)
+        if code not in (exits.OK, exits.FAILED):
+            raise programs.FailedError(f"the oracle ended with exit code {code}:\n{output[-2_000:]}")
+        verify_s = time.monotonic() - began_s
+        watcher = self._watcher
+        return Outcome(
+            plan=plan,
+            moments=watcher.moments,
+            ages=watcher.ages,
+            stale=watcher.stale,
+            simulator=json.loads(fleet.log_file.read_text().strip().splitlines()[-1]),
+            drained_s=drained_s,
+            verdict=json.loads(output.strip().splitlines()[-1]),
+            verify_s=verify_s,
+        )
+
+    def _hops(self) -> dict[str, float]:
+        """Counters of the hops, since the start."""
+        edge = headline_watch.metrics(self._running.edge_port)
+        cloud = headline_watch.metrics(self._running.cloud_port)
+        network = self._client.admin.command("serverStatus")["network"]
+        sent = json.loads((self._truth / "progress.json").read_text())
+        return {
+            "sent_frames": sent["frames"],
+            "sent_bytes": sent["sent_bytes"],
+            "mqtt_payload_bytes": edge.get("fleetfold_edge_mqtt_received_bytes_total", 0.0),
+            "spool_bytes": edge.get("fleetfold_edge_spool_written_bytes_total", 0.0),
+            "kafka_bytes": edge.get("fleetfold_edge_kafka_sent_bytes_total", 0.0),
+            "mongodb_bytes": float(network["bytesIn"]),
+            "folded": cloud.get("fleetfold_cloud_messages_folded_total", 0.0),
+        }
+
+    def _wait_while(self, fleet: Child, seconds: float, what: str) -> None:
+        """Tell how it goes every few seconds. Raises FailedError when a process is gone."""
+        until_s = time.monotonic() + seconds
+        while (left_s := until_s - time.monotonic()) > 0:
+            waiting.pause(self._stop, min(10.0, left_s))
+            self._running.programs.check()
+            if fleet.exit_code is not None:
+                raise programs.FailedError(f"the fleet ended with exit code {fleet.exit_code}:\n{fleet.last_lines()}")
+            now = self._snapshot()
+            self._say(
+                f"{what}: {now.sent.acknowledged:,} acknowledged to devices, {now.edge_count('undelivered'):,} in the "
+                f"agent's spool, {now.cloud_count('lag_records'):,} records not yet folded"
+            )
+
+    def _end(self, fleet: Child) -> float:
+        """The fleet says goodbye; when it was done."""
+        if not waiting.until(lambda: fleet.exit_code is not None, _END_LIMIT_S, self._stop):
+            raise programs.FailedError("the fleet does not end")
+        return time.monotonic()
+
+    def _drain(self, since_s: float) -> float | None:
+        still_since_s: float | None = None
+        while time.monotonic() < since_s + _DRAIN_LIMIT_S:
+            self._running.programs.check()
+            now = self._snapshot()
+            if not now.drained:
+                still_since_s = None
+            elif still_since_s is None:
+                still_since_s = now.at_s
+            elif now.at_s - still_since_s >= _STILL_S:
+                return still_since_s - since_s
+            waiting.pause(self._stop, 0.5)
+        return None
+
+    def _snapshot(self) -> observe.Snapshot:
+        return observe.Observer(self._running.edge_port, self._running.cloud_port, [self._truth]).snapshot()

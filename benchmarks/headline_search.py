@@ -1,0 +1,89 @@
+"""The largest fleet that this machine sustains, by bisection with short runs.
+
+Sustained means: the p99 of the ages stays below five seconds, frames are folded as fast as they are sent, everything
+drains, nothing is lost or doubled. The bounds are those given; a fleet of the lower one must be sustained.
+"""
+
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from benchmarks import figures, headline_report, headline_run
+from benchmarks.figures import Row
+from benchmarks.headline_plan import Plan
+from benchmarks.headline_run import Outcome
+from local import programs, waiting
+from local.servers import mqtt, stack
+from local.servers.base import ServerError
+from runtime import exits, stopping
+
+_INTERRUPTED = 130
+
+
+def main(
+    lower: Annotated[int, typer.Option(min=100, help="Vehicles that are certainly sustained.")] = 10_000,
+    upper: Annotated[int, typer.Option(min=200, help="Vehicles that hardly are.")] = 160_000,
+    precision: Annotated[float, typer.Option(min=0.01, max=0.5, help="End when the bounds are this close.")] = 0.1,
+    duration: Annotated[int, typer.Option(min=10, help="Seconds of measuring, each run.")] = 45,
+    seed: Annotated[int, typer.Option()] = 1,
+    kafka: Annotated[stack.KafkaKind, typer.Option()] = "tansu",
+    broker: Annotated[mqtt.Choice, typer.Option("--mqtt")] = "auto",
+    out: Annotated[Path, typer.Option()] = figures.DIRECTORY / "headline_search.json",
+) -> None:
+    """Halve the distance between what is sustained and what is not. Exit code 1: not even the lower bound is."""
+    console, stop = Console(), stopping.stop_event()
+    brokers = stack.Brokers(kafka, broker)
+    rows: list[Row] = []
+    sustained, refused, vehicles = 0, upper, lower
+    try:
+        while True:
+            outcome = _run(Plan(vehicles, duration, seed=seed, brokers=brokers), stop)
+            rows += _rows(outcome)
+            if headline_report.sustained(outcome):
+                sustained = vehicles
+            else:
+                refused = vehicles
+            console.print(f"{vehicles:,} vehicles: {'sustained' if sustained == vehicles else 'not sustained'}")
+            if sustained == 0 or refused <= sustained * (1.0 + precision):
+                break
+            vehicles = _rounded((sustained * refused) ** 0.5)
+    except waiting.InterruptedByUserError:
+        raise typer.Exit(_INTERRUPTED) from None
+    except (ServerError, programs.FailedError) as error:
+        console.print(str(error), markup=False)
+        raise typer.Exit(exits.FAILED) from error
+    rows.append(Row("largest fleet sustained", sustained, "vehicles", None, ">= 100000", sustained >= 100_000))
+    figures.show("The largest fleet that this machine sustains", rows)
+    figures.write(out, rows)
+    raise typer.Exit(exits.OK if sustained else exits.FAILED)
+
+
+def _run(plan: Plan, stop: threading.Event) -> Outcome:
+    directory = Path(tempfile.mkdtemp(prefix="fleetfold-headline-"))
+    try:
+        return headline_run.run(plan, directory, stop, lambda _text: None)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _rows(outcome: Outcome) -> list[Row]:
+    vehicles = f"{outcome.plan.vehicles:,} vehicles"
+    p99_s = headline_report.percentile([age.age_s for age in outcome.ages], 99)
+    return [
+        Row(f"{vehicles}: frames folded", headline_report.rate(outcome, "folded"), "1/s", outcome.plan.frames_per_s),
+        Row(f"{vehicles}: age when visible p99", p99_s, "s"),
+        Row(f"{vehicles}: lost and doubled", outcome.verdict["lost"] + outcome.verdict["doubled"], ""),
+    ]
+
+
+def _rounded(vehicles: float) -> int:
+    return round(vehicles / 500) * 500
+
+
+if __name__ == "__main__":
+    typer.run(main)

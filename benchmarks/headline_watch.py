@@ -1,0 +1,142 @@
+"""What is measured from outside while a headline run lasts: processes, hops, and how old twins are."""
+
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+import psutil
+import pymongo
+from prometheus_client.parser import text_string_to_metric_families
+from pymongo.errors import PyMongoError
+
+from local.processes import Child
+
+PANEL: Final = 300
+"""Vehicles whose twins are looked at; drawn by the database."""
+_LOOK_S: Final = 0.5
+_RESOURCES_S: Final = 1.0
+_SIGNAL: Final = "Vehicle.Speed"
+"""Is in every frame of the fleet."""
+
+
+class Use(NamedTuple):
+    """Of a process and all it started, since its start: CPU seconds; now: bytes of memory."""
+
+    cpu_s: float
+    rss_bytes: int
+
+
+class Moment(NamedTuple):
+    """Everything at one time (`time.time()`)."""
+
+    at_s: float
+    uses: dict[str, Use]
+    hops: dict[str, float]
+
+
+class Age(NamedTuple):
+    """A panel's twin showed a newer frame at `at_s`, whose source time was `age_s` ago."""
+
+    at_s: float
+    age_s: float
+
+
+class Stale(NamedTuple):
+    """At `at_s`, by how much the newest frame of the panel's worst twin was older than the interval."""
+
+    at_s: float
+    overdue_s: float
+
+
+def use(child: Child) -> Use:
+    """Of a process that may have ended: then what is known of it, nothing."""
+    cpu_s, rss_bytes = 0.0, 0
+    try:
+        process = psutil.Process(child.pid)
+        for one in (process, *process.children(recursive=True)):
+            times = one.cpu_times()
+            cpu_s += times.user + times.system
+            rss_bytes += one.memory_info().rss
+    except psutil.Error:
+        pass
+    return Use(cpu_s, rss_bytes)
+
+
+def metrics(port: int) -> dict[str, float]:
+    """Every metric of a service without labels; empty while it does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2.0) as answer:
+            text = answer.read().decode()
+    except OSError:
+        return {}
+    return {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if not sample.labels
+    }
+
+
+class Watcher:
+    """Measures in two threads from `begin` to `end`; `children` says whose use is measured, by name."""
+
+    def __init__(
+        self,
+        children: Callable[[], Sequence[Child]],
+        hops: Callable[[], dict[str, float]],
+        twins: "pymongo.collection.Collection[dict[str, Any]]",
+        interval_s: float,
+    ) -> None:
+        self.moments: list[Moment] = []
+        self.ages: list[Age] = []
+        self.stale: list[Stale] = []
+        self._children, self._hops, self._twins, self._interval_s = children, hops, twins, interval_s
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._resources, self._look)]
+
+    def begin(self) -> None:
+        """All devices are on now."""
+        drawn = self._twins.aggregate([{"$sample": {"size": PANEL}}, {"$project": {"_id": 1}}])
+        self._panel = [twin["_id"] for twin in drawn]
+        for thread in self._threads:
+            thread.start()
+
+    def end(self) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _resources(self) -> None:
+        while not self._over.wait(_RESOURCES_S):
+            uses = {child.name: use(child) for child in self._children()}
+            self.moments.append(Moment(time.time(), uses, self._hops()))
+
+    def _look(self) -> None:
+        newest: dict[str, float] = {}
+        while not self._over.wait(_LOOK_S):
+            try:
+                seen = list(self._twins.find({"_id": {"$in": self._panel}}, {f"signals.{_SIGNAL}.ts": 1}))
+            except PyMongoError:
+                continue  # the twins it would have shown are seen late, and count as old
+            now_s = time.time()
+            overdue_s = 0.0
+            for twin in seen:
+                source_s = _source_s(twin)
+                if source_s is None:  # it was born, and no frame of it has arrived yet
+                    continue
+                if twin["_id"] in newest and source_s > newest[twin["_id"]]:
+                    self.ages.append(Age(now_s, now_s - source_s))
+                newest[twin["_id"]] = source_s
+                overdue_s = max(overdue_s, now_s - source_s - self._interval_s)
+            self.stale.append(Stale(now_s, overdue_s))
+
+
+def _source_s(twin: dict[str, Any]) -> float | None:
+    node: Any = twin.get("signals", {})
+    for name in _SIGNAL.split("."):
+        node = node.get(name, {})
+    moment: datetime | None = node.get("ts")
+    return None if moment is None else moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
