@@ -150,5 +150,5 @@ class RulesStatus(Struct, frozen=True, omit_defaults=True, kw_only=True):
     origin: Origin
     version: SetVersion | None = None
     digest: str | None = None
-    stored: bool = True
+    stored: bool
     refused: Annotated[list[Refusal], Meta(max_length=3)] = []
