@@ -12,6 +12,9 @@ from wire import catalogue
 from wire.catalogue import Value
 from wire.topics import Address, Channel, Kind
 
+Sample = tuple[str | int, Cell, Value]
+"""What a frame calls the signal, the signal, a value that was judged."""
+
 _NEVER_MS: Final = -(2**62)
 
 
@@ -31,12 +34,14 @@ class _Armed:
 
 
 class Asset:
-    """Changed by every sample. `newest_ms`: the newest source time heard. `before_ms`: for how long the ring is of use.
-    `is_transparent`: everything is sent, so that there is no need to look.
+    """Changed by every sample. `newest_ms`: the newest source time heard while there are captures. `before_ms`: for how
+    long the ring is of use. `is_transparent`: everything is sent, so that there is no need to look. `is_unarmed`: there
+    are no captures. `known`: what frames have called signals.
     """
 
-    __slots__ = ("_armed", "_by_key", "_collectors", "_unnamed", "asset_id", "before_ms", "cells", "heard_s",
-                 "is_transparent", "kind", "newest_ms", "plan_number", "ring", "series", "urgent_series")  # fmt: skip
+    __slots__ = ("_armed", "_collectors", "_unnamed", "asset_id", "before_ms", "cells", "heard_s", "is_transparent",
+                 "is_unarmed", "kind", "known", "newest_ms", "plan_number", "ring", "series",
+                 "urgent_series")  # fmt: skip
 
     def __init__(self, kind: Kind, asset_id: str, budget: Budget) -> None:
         self.asset_id = asset_id
@@ -45,12 +50,13 @@ class Asset:
         self.heard_s = 0.0
         self.before_ms = 0
         self.is_transparent = False
+        self.is_unarmed = True
         self.kind = kind
         self.series = records.series_of(Address(kind, asset_id, Channel.SIGNALS))
         self.urgent_series = records.series_of(Address(kind, asset_id, Channel.SIGNALS), urgent=True)
         self.cells: dict[int, Cell] = {}
         self.ring = Ring(budget)
-        self._by_key: dict[str | int, Cell | None] = {}
+        self.known: dict[str | int, Cell] = {}
         self._armed: list[_Armed] = []
         self._collectors: list[Collector] = []
         self._unnamed: Collector
@@ -68,45 +74,49 @@ class Asset:
         self._armed = [known.get(id(trap)) or _Armed(trap) for trap in traps if trap.scope.is_active(now_ms)]
         self.before_ms = max((armed.trap.before_ms for armed in self._armed), default=0)
         keeps_all = self._unnamed.keeps_all and all(each.keeps_all for each in self._collectors)
-        self.is_transparent = keeps_all and not self._armed
+        self.is_unarmed = not self._armed
+        self.is_transparent = keeps_all and self.is_unarmed
 
     def _collector_of(self, number: int) -> Collector:
         return next((each for each in self._collectors if number in each.scope.numbers), self._unnamed)
 
     def cell(self, key: str | int) -> Cell | None:
         """Of a key in a frame; None when it is none of the catalogue's for this kind."""
-        try:
-            return self._by_key[key]
-        except KeyError:
-            return self._new_cell(key)
-
-    def _new_cell(self, key: str | int) -> Cell | None:
         signal = catalogue.find(key)
         if signal is None or signal.kind is not self.kind:
             return None  # not remembered: such keys have no end
         cell = self.cells.get(signal.number)
         if cell is None:
             cell = self.cells[signal.number] = Cell(signal, self._collector_of(signal.number))
-        self._by_key[key] = cell
+        self.known[key] = cell
         return cell
 
-    def take(self, ms: int, row: list[tuple[Cell, Value]], extras: list[Extra]) -> list[bool]:
-        """Samples taken at one moment: which of them stay in their frame. `extras` gets what else is to be sent."""
-        verdicts = [cell.take(ms, value) for cell, value in row]
-        if ms >= self.newest_ms:
-            self.newest_ms = ms
-            for armed in self._armed:
-                self._spring(armed, ms, extras)
-            if self.before_ms:
-                self.ring.expire(ms - self.before_ms)
-        return [
-            self._stays(ms, cell, value, verdict, extras) for (cell, value), verdict in zip(row, verdicts, strict=True)
-        ]
+    def take(self, ms: int, row: list[Sample], extras: list[Extra]) -> list[str | int]:
+        """Samples taken at one moment: the keys of those that are taken out of their frame. `extras` gets what is to
+        be sent in frames of the agent."""
+        verdicts = [cell.take(ms, value) for _, cell, value in row]
+        if self._armed and ms >= self.newest_ms:
+            self._spring_all(ms, extras)
+        gone: list[str | int] = []
+        for (key, cell, value), verdict in zip(row, verdicts, strict=True):
+            if verdict is Verdict.KEPT:
+                cell.collector.kept += 1
+            elif not self.stays(ms, cell, value, verdict, extras):
+                gone.append(key)
+        return gone
 
-    def _spring(self, armed: _Armed, ms: int, extras: list[Extra]) -> None:
+    def _spring_all(self, ms: int, extras: list[Extra]) -> None:
+        self.newest_ms = ms
+        scene = Scene(self.cells, ms)
+        for armed in self._armed:
+            self._spring(armed, scene, extras)
+        if self.before_ms:
+            self.ring.expire(ms - self.before_ms)
+
+    def _spring(self, armed: _Armed, scene: Scene, extras: list[Extra]) -> None:
         """Evaluate a condition; open or prolong the window, and fetch what was withheld before."""
-        trap, before = armed.trap, armed.value
-        armed.value = trap.condition.holds(Scene(self.cells, ms))
+        trap, before, ms = armed.trap, armed.value, scene.now_ms
+        armed.value = trap.condition.holds(scene)
         if armed.value is not True:
             armed.is_running = False
             return
@@ -132,10 +142,8 @@ class Asset:
         held = self.ring.clear()
         return [Extra(each.ms, each.cell.path, each.value, each.cell.collector.name, False) for each in held]
 
-    def _stays(self, ms: int, cell: Cell, value: Value, verdict: Verdict, extras: list[Extra]) -> bool:
-        if verdict is Verdict.KEPT:
-            cell.collector.kept += 1
-            return True
+    def stays(self, ms: int, cell: Cell, value: Value, verdict: Verdict, extras: list[Extra]) -> bool:
+        """Whether a sample that was not simply kept stays in its frame."""
         if verdict is Verdict.KEPT_BETWEEN:
             cell.collector.kept += 1
             self._send_newest(cell, extras)

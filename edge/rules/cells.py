@@ -4,6 +4,7 @@ from enum import IntEnum
 from typing import Any
 
 from edge.rules.plan import Collector
+from wire import quick
 from wire.catalogue import Signal, Value
 
 
@@ -22,15 +23,16 @@ class Cell:
     """`value`, `ms`, `previous`: the newest sample by source time; `kept_value`, `kept_ms`: the newest one sent.
 
     `previous` is the value before the newest. `ms` is -1 before the first sample, `kept_ms` before the first sent.
+    `plain_type`, `low`, `high`, `judge`: see `quick.Check`.
     """
 
-    __slots__ = ("collector", "is_numeric", "judge", "kept_ms", "kept_value", "ms", "number", "path", "previous",
-                 "value")  # fmt: skip
+    __slots__ = ("collector", "high", "is_numeric", "judge", "kept_ms", "kept_value", "low", "ms", "number", "path",
+                 "plain_type", "previous", "value")  # fmt: skip
 
     def __init__(self, signal: Signal, collector: Collector) -> None:
         self.number = signal.number
         self.path = signal.path
-        self.judge = signal.judge
+        _, self.plain_type, self.low, self.high, self.judge = quick.CHECKS[signal.kind][signal.path]
         self.is_numeric = signal.is_numeric
         self.collector = collector
         self.value: Any = None

@@ -24,7 +24,6 @@ from edge.rules.extras import Extra
 from edge.rules.plan import Plan
 from edge.rules.ring import Budget
 from edge.spool import records
-from wire import codec
 from wire.topics import Address, Channel
 
 _RELEASE_INTERVAL_S: Final = 1.0
@@ -173,8 +172,8 @@ class Engine:
                 self._pass_extras(asset, extras, received_ms, passed)
             if reduced is not None:
                 self.tally.reduced_frames += 1
-                self.tally.emptied_frames += not reduced["signals"]
-                payload = codec.to_msgpack(reduced)
+                payload, is_empty = reduced
+                self.tally.emptied_frames += is_empty
         self.tally.passed_bytes += len(payload)
         receive.add(passed, asset.series, [payload], received_ms)
 

@@ -2,15 +2,19 @@
 
 from typing import Any, Final, NamedTuple
 
-from edge.rules.asset import Asset
-from edge.rules.cells import Cell
+import msgspec
+
+from edge.rules.asset import Asset, Sample
+from edge.rules.cells import Verdict
 from edge.rules.extras import Extra
 from wire import codec, frames, limits, quick
-from wire.catalogue import Value
 from wire.malformed import Malformed
-from wire.messages import Frame, plain
+from wire.messages import Frame
 
 Plain = dict[str, Any]
+KEPT: Final = Verdict.KEPT
+WITHHELD: Final = Verdict.WITHHELD
+_encode: Final = msgspec.msgpack.Encoder().encode
 _NESTED: Final = frozenset({list, dict})
 
 
@@ -35,8 +39,15 @@ def read(payload: bytes, received_ms: int) -> Read | None:
     return None if newest_ms > received_ms + limits.CLOCK_AHEAD_MS_MAX else Read(frame, given)
 
 
-def reduce(asset: Asset, read: Read, extras: list[Extra]) -> Plain | None:
-    """The frame as plain values without what is withheld; None when nothing is.
+class Reduced(NamedTuple):
+    """What is left of a frame, as msgpack; `is_empty`: no signal is."""
+
+    payload: bytes
+    is_empty: bool
+
+
+def reduce(asset: Asset, read: Read, extras: list[Extra]) -> Reduced | None:
+    """The frame without what is withheld; None when nothing is, and when it cannot be written as msgpack.
 
     What cannot be judged (an unknown signal, a value of the wrong type) stays, so that its dead letter is written.
     """
@@ -44,31 +55,55 @@ def reduce(asset: Asset, read: Read, extras: list[Extra]) -> Plain | None:
     signals = _single(asset, frame, extras) if frame.dt is None else _several(asset, frame, extras)
     if signals is None:
         return None
-    reduced = {**(read.given or plain(frame)), "signals": signals}
-    return reduced if frame.dt is None else _without_empty_rows(reduced, frame)
+    if read.given is None:
+        return Reduced(_encode(msgspec.structs.replace(frame, signals=signals)), not signals)
+    reduced = {**read.given, "signals": signals}
+    try:
+        return Reduced(_encode(reduced if frame.dt is None else _without_empty_rows(reduced, frame)), not signals)
+    except OverflowError:  # JSON has integers that msgpack has not
+        return None
 
 
 def _single(asset: Asset, frame: Frame, extras: list[Extra]) -> Plain | None:
-    keys: list[str | int] = []
-    row: list[tuple[Cell, Value]] = []
-    for key, given in frame.signals.items():
-        cell = asset.cell(key)
-        if cell is not None and given is not None:
-            value = cell.judge(given)
-            if not isinstance(value, Malformed):
-                keys.append(key)
-                row.append((cell, value))
-    stays = asset.take(frame.ts, row, extras)
-    if all(stays):
+    gone = _gone_at_once(asset, frame, extras) if asset.is_unarmed else asset.take(frame.ts, _row(asset, frame), extras)
+    if not gone:
         return None
-    gone = {key for key, stay in zip(keys, stays, strict=True) if not stay}
     return {key: given for key, given in frame.signals.items() if key not in gone}  # type: ignore[misc] # or numbers
 
 
-class _Sample(NamedTuple):
-    key: str | int
-    cell: Cell
-    value: Value
+def _gone_at_once(asset: Asset, frame: Frame, extras: list[Extra]) -> list[str | int]:
+    """As `Asset.take` of the row, in one pass: without captures each sample is judged for itself."""
+    gone: list[str | int] = []
+    known, ms = asset.known, frame.ts
+    value: Any
+    for key, given in frame.signals.items():
+        cell = known.get(key) or asset.cell(key)
+        if cell is None or given is None:
+            continue
+        if type(given) is cell.plain_type and cell.low <= given <= cell.high:
+            value = given
+        elif isinstance(value := cell.judge(given), Malformed):
+            continue
+        verdict = cell.take(ms, value)
+        if verdict is KEPT:
+            cell.collector.kept += 1
+        elif verdict is WITHHELD:
+            cell.collector.withheld += 1
+            gone.append(key)
+        elif not asset.stays(ms, cell, value, verdict, extras):
+            gone.append(key)
+    return gone
+
+
+def _row(asset: Asset, frame: Frame) -> list[Sample]:
+    row: list[Sample] = []
+    for key, given in frame.signals.items():
+        cell = asset.known.get(key) or asset.cell(key)
+        if cell is not None and given is not None:
+            value = cell.judge(given)
+            if not isinstance(value, Malformed):
+                row.append((key, cell, value))
+    return row
 
 
 def _several(asset: Asset, frame: Frame, extras: list[Extra]) -> Plain | None:
@@ -76,13 +111,10 @@ def _several(asset: Asset, frame: Frame, extras: list[Extra]) -> Plain | None:
     assert frame.dt is not None
     columns: dict[str | int, list[Any]] = {}
     for index in sorted(range(len(rows)), key=frame.dt.__getitem__):
-        samples = rows[index]
-        stays = asset.take(frame.ts + frame.dt[index], [(each.cell, each.value) for each in samples], extras)
-        for sample, stay in zip(samples, stays, strict=True):
-            if not stay:
-                if sample.key not in columns:
-                    columns[sample.key] = list(frame.signals[sample.key])
-                columns[sample.key][index] = None
+        for key in asset.take(frame.ts + frame.dt[index], rows[index], extras):
+            if key not in columns:
+                columns[key] = list(frame.signals[key])
+            columns[key][index] = None
     if not columns:
         return None
     kept = {key: columns.get(key, given) for key, given in frame.signals.items()}
@@ -93,9 +125,9 @@ def _is_any(column: list[Any]) -> bool:
     return any(given is not None for given in column)
 
 
-def _rows(asset: Asset, frame: Frame) -> list[list[_Sample]]:
+def _rows(asset: Asset, frame: Frame) -> list[list[Sample]]:
     assert frame.dt is not None
-    rows: list[list[_Sample]] = [[] for _ in frame.dt]
+    rows: list[list[Sample]] = [[] for _ in frame.dt]
     for key, column in frame.signals.items():
         cell = asset.cell(key)
         if cell is None or type(column) is not list or len(column) != len(rows):
@@ -103,7 +135,7 @@ def _rows(asset: Asset, frame: Frame) -> list[list[_Sample]]:
         for row, given in zip(rows, column, strict=True):
             value = cell.judge(given) if given is not None else None
             if value is not None and not isinstance(value, Malformed):
-                row.append(_Sample(key, cell, value))
+                row.append((key, cell, value))
     return rows
 
 

@@ -9,6 +9,9 @@ _ENTRY_BYTES: Final = 160
 """What an entry with a number costs in memory, about."""
 
 
+_SCALARS: Final = frozenset({float, int, bool})
+
+
 class Entry(NamedTuple):
     """One withheld sample."""
 
@@ -43,7 +46,7 @@ class Ring:
 
     def add(self, ms: int, cell: Cell, value: Any) -> bool:
         """Hold a sample; False when there is no room."""
-        size_bytes = _size(value)
+        size_bytes = _ENTRY_BYTES if type(value) in _SCALARS else _size(value)
         if self._budget.used_bytes + size_bytes > self._budget.bytes_max:
             return False
         self._budget.used_bytes += size_bytes

@@ -172,7 +172,7 @@ def compiled(text: str) -> Condition | ConditionError:
         return error
 
 
-@settings(max_examples=500)
+@settings(max_examples=250)
 @given(cases, worlds)
 def test_a_condition_gives_what_an_independent_evaluator_gives(case, world):
     condition = compiled(case.text)
@@ -192,7 +192,7 @@ pieces = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=600)
+@settings(max_examples=300)
 @given(pieces.map(" ".join) | pieces.map("".join) | st.text(max_size=60), worlds)
 @example("(" * 2_000, {})
 @example("not " * 400 + "true", {})

@@ -4,11 +4,14 @@ import itertools
 from typing import Any
 
 import hypothesis.strategies as st
-from hypothesis import given, settings
+import msgpack
+from hypothesis import example, given, settings
 
 from edge.spool.records import Message
 from tests import edge_rules_world as world
-from tests.edge_rules_world import AIR, MOVING, RPM, SPEED, STATE, Twin
+from tests.edge_rules_world import AIR, DTCS, MOVING, RPM, SPEED, STATE, Twin
+from wire import frames
+from wire.malformed import Malformed
 
 SNAPSHOT_S = 2.0
 values = {
@@ -88,7 +91,7 @@ def assert_near(reduced: Twin, full: Twin, rule: dict[str, Any]) -> None:
             assert value == shown, path
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(streams() | rides(), on_change, st.lists(captures, max_size=2), st.sampled_from([0, 600, 1_000_000]))
 def test_a_twin_is_within_the_deadband_and_the_snapshot_interval_at_every_moment(sent, rule, traps, ring_bytes_max):
     named = [{**trap, "name": f"c{index}"} for index, trap in enumerate(traps)]
@@ -168,7 +171,7 @@ def windows(drive: list[tuple[int, float]], limit: float, before: int, after: in
     return found
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(drives(), st.integers(0, 3), *[st.sampled_from([0, 300, 1000])] * 3, st.sampled_from(["normal", "urgent"]))
 def test_a_capture_holds_every_sample_of_its_window_once(drive, limit, before, after, gap, priority):
     trap = world.capture(
@@ -181,3 +184,42 @@ def test_a_capture_holds_every_sample_of_its_window_once(drive, limit, before, a
     assert sorted(world.samples_of(passed)) == expected
     assert rules.plan.traps[0].captures == len(found)
     assert all(record.urgent == (priority == "urgent") for record in passed if "capture" in world.frame_of(record))
+
+
+keys = st.sampled_from([SPEED, RPM, MOVING, STATE, DTCS, 1, "1", "57", "Vehicle.NoSuch", "", 10**6])
+oddities = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.text(max_size=8)
+    | st.binary(max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=6,
+)
+strange = st.fixed_dictionaries(
+    {"v": st.just(1), "ts": st.integers(-1000, 1000).map(lambda ms: world.NOW_MS + ms)},
+    optional={
+        "signals": st.dictionaries(keys, oddities | st.lists(oddities, min_size=2, max_size=2), max_size=5),
+        "dt": st.lists(st.integers(-50, 50), min_size=2, max_size=2) | oddities,
+        "seq": st.just(1) | oddities,
+        "session": st.just("s") | oddities,
+        "more": oddities,
+    },
+)
+
+
+@settings(max_examples=250)
+@given(st.lists(strange.map(msgpack.packb) | st.binary(max_size=40), max_size=4), on_change, captures)
+@example(
+    [b'{"v":1,"ts":1750000000000,"signals":{"1":3},"more":' + b"9" * 40 + b"}"],
+    world.rule(mode="none"),
+    world.capture("true"),
+)
+def test_whatever_a_device_sends_the_rules_go_on_and_what_is_no_frame_is_not_changed(payloads, rule, trap):
+    rules = world.engine(rule, trap)
+    passed = rules.apply([world.raw_message(payload) for payload in payloads])
+    assert rules.tally.failures == 0, rules.engine.failure
+    for payload in payloads:
+        if isinstance(frames.decode(payload), Malformed):
+            assert payload in [each.payload for each in passed]
