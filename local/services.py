@@ -114,6 +114,7 @@ def replay(recording: Recording, duration_s: int, truth: Path) -> Program:
 
 
 def verify(truths: Sequence[Path]) -> Program:
-    """Compare the twins with what was sent."""
+    """Compare the twins with what was sent, and the history of some; history lags on purpose."""
     named = [word for truth in truths for word in ("--truth", str(truth))]
-    return Program("verify", (SIMULATOR, "verify", *named))
+    history = ("--history-assets", "20", "--wait-s", "20")
+    return Program("verify", (SIMULATOR, "verify", *named, *history))

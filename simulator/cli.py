@@ -171,16 +171,19 @@ def verify(
     database: Annotated[str | None, typer.Option(help="Database instead of the configured one.")] = None,
     differences_max: Annotated[int, typer.Option(min=0, help="Print at most so many differences.")] = 20,
     wait_s: Annotated[float, typer.Option(min=0, help="Wait so long for the last message to be folded.")] = 0.0,
+    history_assets: Annotated[
+        int, typer.Option(min=0, help="Compare the history of about so many assets of each run, sample by sample.")
+    ] = 0,
     config: ConfigOption = None,
     check: CheckOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the twins with what was sent. Exit code 1: something is lost, doubled or wrong."""
+    """Compare the twins, and history, with what was sent. Exit code 1: something is lost, doubled or wrong."""
     loaded = _load(config, {"mongo": {"uri": mongodb_uri, "database": database}}, check)
     from simulator import commands  # as above
 
     with _explained_failures():
-        verdict = commands.verify(loaded, truth, wait_s)
+        verdict = commands.verify(loaded, truth, wait_s, history_assets)
     if as_json:
         typer.echo(json.dumps(verdict.plain(differences_max)))
     else:

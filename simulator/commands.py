@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -11,7 +12,9 @@ from simulator import kafka, mqtt, people, schedule
 from simulator.engine import Engine
 from simulator.errors import UnusableError
 from simulator.mongo import Database
-from simulator.oracle import expect, report
+from simulator.oracle import expect, history, report
+from simulator.oracle.compare import Difference
+from simulator.oracle.expect import World
 from simulator.oracle.report import Verdict
 from simulator.people import OtherAsset
 from simulator.replay import frames, moments, replaying
@@ -140,16 +143,32 @@ def recorded_assets(name: str, file: Path | None) -> list[OtherAsset]:
     return list(found.values())
 
 
-def verify(settings: SimulatorSettings, directories: list[Path], wait_s: float) -> Verdict:
-    """`fleetfold-sim verify`: waits up to `wait_s` for the twins to have folded what was sent, then compares."""
-    world = expect.read([Truth(directory) for directory in {path.resolve(): path for path in directories}.values()])
+def verify(settings: SimulatorSettings, directories: list[Path], wait_s: float, history_assets: int) -> Verdict:
+    """`fleetfold-sim verify`: waits up to `wait_s` for the twins to have folded what was sent, and for history to have
+    it too, then compares; history of about `history_assets` assets."""
+    truths = [Truth(directory) for directory in {path.resolve(): path for path in directories}.values()]
+    world = expect.read(truths, history_assets)
     deadline = time.monotonic() + wait_s
     with Database(settings.mongo) as database:
         while time.monotonic() < deadline and database.folded() < world.sent - world.unacknowledged:
             time.sleep(0.25)
         activity_ids = database.activity_ids() if world.activities else []
         actual = database.actual(world.asset_ids)
-        return report.verdict(world, actual, int(time.time() * 1_000), activity_ids)
+        verdict = report.verdict(world, actual, int(time.time() * 1_000), activity_ids)
+        return verdict._replace(differences=[*verdict.differences, *_history(world, database, deadline)])
+
+
+def _history(world: World, database: Database, deadline: float) -> Iterator[Difference]:
+    """What history lacks, or has too much; it lags on purpose, so it is given time."""
+    for asset_id in [asset_id for asset_id, asset in world.assets.items() if asset.is_followed]:
+        asset = world.expected(asset_id)
+        while True:
+            said = history.read(database.history(asset_id))
+            found = list(history.differences(asset, said, int(time.time() * 1_000)))
+            if not found or time.monotonic() >= deadline:
+                break
+            time.sleep(0.5)
+        yield from (Difference("wrong", asset_id, 1, text) for text in found)
 
 
 def _check_connections(settings: SimulatorSettings, devices: int) -> None:

@@ -48,6 +48,10 @@ class Database:
         """Ids of everything that customers did."""
         return self._answered(lambda: [each["_id"] for each in self._database["activities"].find({}, {"_id": 1})])
 
+    def history(self, asset_id: str) -> list[dict[str, Any]]:
+        """The documents that hold what an asset's signals were."""
+        return self._answered(lambda: list(self._database["history"].find({"asset_id": asset_id})))
+
     def _page(self, page: list[str]) -> list[tuple[str, Actual]]:
         wanted = {"asset_id": {"$in": page}}
         twins = {twin["_id"]: twin for twin in self._database["twins"].find({"_id": {"$in": page}}, {"fold": 0})}

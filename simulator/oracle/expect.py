@@ -78,15 +78,19 @@ def _add_tally(asset: Expected, tally: Tally, row: int) -> None:
         _keep_newest(asset, path, at)
     for path, at in tally.maybe(row):
         asset.maybe.setdefault(path, []).append(at)
-    if asset.faults:
+    if asset.faults or asset.is_followed:
         for path, at in tally.story(row):
             asset.series.setdefault(path, []).append(at)
 
 
-def read(truths: Iterable[Truth]) -> World:
-    """Add up what several runs sent and said."""
+def read(truths: Iterable[Truth], followed: int = 0) -> World:
+    """Add up what several runs sent and said; keep the whole story of about `followed` assets of each."""
     world = World()
     truths = list(truths)
+    for truth in truths:
+        ids = [asset_id for of_kind in truth.cells_of().values() for asset_id in of_kind.ids]
+        for asset_id in ids[:: max(1, len(ids) // followed)] if followed else ():
+            world.asset(asset_id).is_followed = True
     for truth in truths:
         for fault in truth.faults():
             if fault["detector"] is not None:
@@ -100,8 +104,8 @@ def read(truths: Iterable[Truth]) -> World:
 
 
 def _tally(world: World, truth: Truth) -> None:
-    broken = {asset_id for asset_id, asset in world.assets.items() if asset.faults}
-    tallies = {kind: Tally(of_kind, broken) for kind, of_kind in truth.cells_of().items()}
+    watched = {asset_id for asset_id, asset in world.assets.items() if asset.faults or asset.is_followed}
+    tallies = {kind: Tally(of_kind, watched) for kind, of_kind in truth.cells_of().items()}
     for frames in truth.cells():
         tallies[frames.kind].add(frames)
     world.tallies += tallies.values()
@@ -183,7 +187,7 @@ def _take(asset: Expected, path: str, at: At, acknowledged: bool) -> None:
     if not acknowledged:
         asset.maybe.setdefault(path, []).append(at)
         return
-    if asset.faults:
+    if asset.faults or asset.is_followed:
         asset.series.setdefault(path, []).append(at)
     _keep_newest(asset, path, at)
 

@@ -71,6 +71,8 @@ class Expected:
     steps: dict[tuple[int, str], LifecycleStep] = field(default_factory=dict)
     faults: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """By detector."""
+    is_followed: bool = False
+    """Whether all that it sent is kept in `series`, as for an asset with a fault."""
     series: dict[str, list[At]] = field(default_factory=dict)
-    """All acknowledged samples of an asset with a fault, by path."""
+    """All acknowledged samples of an asset with a fault, or of one that is followed, by path."""
     sessions: dict[tuple[str, str], Distinct] = field(default_factory=dict)
