@@ -1,11 +1,12 @@
 """Recorded messages of devices, for trials: a spool's directory, a simulator's truth, or a table of values.
 
-* A spool is read as it lies, beside a running agent too.
+* A spool is read as it lies, beside a running agent too; or what `spool export` made of it (`.jsonl`, or msgpack).
 * A truth (`sent.msgpack`, or its directory) is a stream of msgpack arrays `[kind, asset_id, channel, payload, …]`.
 * A table is CSV (`.csv`, `.csv.gz`) with the columns `time_ms, asset_id, path, value`, ordered by time; rows of one
   asset and time are one frame.
 """
 
+import base64
 import contextlib
 import csv
 import gzip
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgpack
+import msgspec
 
 from edge.spool import records
 from edge.spool.disk import Directory
@@ -37,24 +39,58 @@ class UnreadableError(Exception):
 def read(path: Path) -> Iterator[Message]:
     """The messages, in order. Raises UnreadableError, OSError."""
     if path.is_dir():
-        return _truth(path / _SENT) if (path / _SENT).exists() else _spool(path)
+        return _stream(path / _SENT) if (path / _SENT).exists() else _spool(path)
     if path.name.endswith((".csv", ".csv.gz")):
         return _table(path)
-    return _truth(path)
+    return _lines(path) if path.suffix == ".jsonl" else _stream(path)
 
 
-def _truth(path: Path) -> Iterator[Message]:
+def _stream(path: Path) -> Iterator[Message]:
     with path.open("rb") as file:
         unpacker = msgpack.Unpacker(file, max_buffer_size=_BUFFER_BYTES)
-        for index in itertools.count():
+        for index in itertools.count(1):
             try:
-                kind, asset_id, channel, payload, *_ = next(unpacker)
-                address = Address(Kind(kind), asset_id, Channel(channel))
+                entry = next(unpacker)
             except StopIteration:  # also where a torn last entry begins
                 return
-            except (ValueError, TypeError, msgpack.UnpackException) as error:
-                raise UnreadableError(f"entry {index} is no message of a truth: {error}") from None
-            yield Message(_time_ms(payload), address, payload)
+            except (ValueError, msgpack.UnpackException) as error:
+                raise UnreadableError(f"entry {index}: {error}") from None
+            yield from _exported(entry, index) if isinstance(entry, dict) else _sent(entry, index)
+
+
+def _lines(path: Path) -> Iterator[Message]:
+    with path.open("rb") as file:
+        for index, line in enumerate(file, 1):
+            try:
+                entry = msgspec.json.decode(line)
+            except msgspec.DecodeError as error:
+                raise UnreadableError(f"line {index}: {error}") from None
+            yield from _exported(entry, index)
+
+
+def _sent(entry: Any, index: int) -> Iterator[Message]:
+    try:
+        kind, asset_id, channel, payload, *_ = entry
+        yield Message(_time_ms(payload), Address(Kind(kind), asset_id, Channel(channel)), payload)
+    except (ValueError, TypeError) as error:
+        raise UnreadableError(f"entry {index} is no message of a truth: {error}") from None
+
+
+def _exported(entry: Any, index: int) -> Iterator[Message]:
+    """Of a message; nothing of a gap or a refused message."""
+    try:
+        if entry["type"] == "message":
+            address = Address(Kind(entry["kind"]), entry["asset_id"], Channel(entry["channel"]))
+            yield Message(entry["received_ms"], address, _payload(entry))
+    except (KeyError, ValueError, TypeError) as error:
+        raise UnreadableError(f"entry {index} is no exported record: {error!r}") from None
+
+
+def _payload(entry: dict[str, Any]) -> bytes:
+    if "payload_base64" in entry:
+        return base64.b64decode(entry["payload_base64"])
+    payload = entry["payload"]
+    return payload if isinstance(payload, bytes) else codec.to_msgpack(payload)
 
 
 def _time_ms(payload: bytes) -> int:

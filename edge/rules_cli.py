@@ -85,7 +85,7 @@ def try_(
     frames: Annotated[
         Path,
         typer.Option(
-            help="Recorded frames: a spool's directory, a simulator's truth, or a CSV of time_ms,asset_id,path,value."
+            help="A spool's directory or export, a simulator's truth, or a CSV of time_ms,asset_id,path,value."
         ),
     ],
     as_json: JsonOption = False,

@@ -98,9 +98,25 @@ def table(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("form", ["truth", "spool", "table"])
+def exported(path: Path, form: str) -> Path:
+    directory, file = spool(path), path.with_suffix(f".{form}")
+    result = RUN.invoke(app, ["spool", "export", str(directory), "--format", form, "--output", str(file)])
+    assert result.exit_code == 0, result.output
+    return file
+
+
+def jsonl(path: Path) -> Path:
+    return exported(path, "jsonl")
+
+
+def stream(path: Path) -> Path:
+    return exported(path, "msgpack")
+
+
+@pytest.mark.parametrize("form", ["truth", "spool", "table", "jsonl", "stream"])
 def test_a_trial_tells_how_much_would_be_sent_of_what_was_recorded(rules_file: Path, tmp_path: Path, form: str) -> None:
-    frames = {"truth": truth, "spool": spool, "table": table}[form](tmp_path / f"{form}.csv.gz")
+    make = {"truth": truth, "spool": spool, "table": table, "jsonl": jsonl, "stream": stream}[form]
+    frames = make(tmp_path / ("drive.csv.gz" if form == "table" else form))
     result = RUN.invoke(app, ["rules", "try", str(rules_file), "--frames", str(frames), "--json"])
     assert result.exit_code == 0, result.output
     found = json.loads(result.output)
@@ -118,9 +134,16 @@ def test_a_trial_tells_how_much_would_be_sent_of_what_was_recorded(rules_file: P
 
 def test_a_trial_on_what_is_no_recording_says_so(rules_file: Path, tmp_path: Path) -> None:
     (tmp_path / "x.msgpack").write_bytes(msgpack.packb([1, 2]))
+    (tmp_path / "x.jsonl").write_text("{")
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
     (tmp_path / "y.csv").write_text("time_ms,asset_id,path,value\n1,car-1,Vehicle.Sped,3\n")
-    for name, problem in (("x.msgpack", "entry 0"), ("x.csv", "columns"), ("y.csv", "line 2"), ("no", "No such file")):
+    for name, problem in (
+        ("x.msgpack", "entry 1"),
+        ("x.jsonl", "line 1"),
+        ("x.csv", "columns"),
+        ("y.csv", "line 2"),
+        ("no", "No such file"),
+    ):
         result = RUN.invoke(app, ["rules", "try", str(rules_file), "--frames", str(tmp_path / name)])
         assert result.exit_code == 1, name
         assert problem in result.output
