@@ -1,5 +1,6 @@
 """The Kafka client: takes parcels, reports what became of them. Used by one thread."""
 
+import contextlib
 import logging
 from typing import Any, Final, NamedTuple
 
@@ -163,7 +164,10 @@ class KafkaSink:
 
     def reports(self) -> list[Report]:
         """What became of parcels since the last call."""
-        self._producer.poll(0)
+        try:
+            self._producer.poll(0)
+        except KafkaException as error:  # how the client tells of a fatal error, instead of by `error_cb`
+            self._on_error(error.args[0])
         self._hand_over()
         if not self._reports:
             return []
@@ -228,7 +232,9 @@ class KafkaSink:
         self._drop()
 
     def _drop(self) -> None:
-        self._producer.purge(blocking=False)
-        self._producer.flush(1.0)
+        with contextlib.suppress(KafkaException):  # a fatal error is told here once more
+            self._producer.purge(blocking=False)
+        with contextlib.suppress(KafkaException):
+            self._producer.flush(1.0)
         self._reports = []
         self._in_flight = 0

@@ -45,8 +45,10 @@ class Chain:
         self.end_sequence = 0
         self.stream = 0
         """Of the blocks that are appended from now on."""
+        self.written_bytes = 0
+        """Since the start."""
         self.page_bytes = 0
-        """Of the pages that appends wrote to, since the start."""
+        """Of the pages that appends wrote to."""
         self._disk = disk
         self._segment_bytes = segment_bytes
         self._file: File | None = None
@@ -121,6 +123,7 @@ class Chain:
         first_byte = newest.size_bytes - len(block)
         self.page_bytes += (newest.size_bytes - 1) // PAGE_BYTES * PAGE_BYTES - first_byte // PAGE_BYTES * PAGE_BYTES
         self.page_bytes += PAGE_BYTES
+        self.written_bytes += len(block)
         newest.last_append_s = now_s
         newest.first_append_s = newest.first_append_s or now_s
 
@@ -138,6 +141,7 @@ class Chain:
                 self._disk.delete(str(name))
             raise
         self._file = file
+        self.written_bytes += len(files.FILE_MAGIC)
         self.adopt(Segment(name, len(files.FILE_MAGIC) + len(block)))
 
     def _abandon(self) -> None:

@@ -44,8 +44,10 @@ class Checkpoint:
     def __init__(self, disk: Disk, epoch: bytes) -> None:
         self._disk = disk
         self._epoch = epoch
+        self.written_bytes = 0
+        """Since the start."""
         self.page_bytes = 0
-        """Of the pages written since the start."""
+        """Of the pages written."""
         self._saved = [read(disk, name, epoch) for name in NAMES]
 
     @property
@@ -59,8 +61,8 @@ class Checkpoint:
         whole = [saved for saved in self._saved if saved is not None]
         return bool(whole) and all(saved.spans == spans for saved in whole)
 
-    def save(self, spans: Spans) -> int:
-        """Replace the older file; durable on return. Returns the bytes written. After an OSError the newer stays."""
+    def save(self, spans: Spans) -> None:
+        """Replace the older file; durable on return. After an OSError the newer stays."""
         generations = [-1 if saved is None else saved.generation for saved in self._saved]
         older = generations.index(min(generations))
         saved = Saved(max(generations) + 1, spans)
@@ -69,7 +71,7 @@ class Checkpoint:
         _overwrite(self._disk, NAMES[older], line)
         self._saved[older] = saved
         self.page_bytes += PAGE_BYTES
-        return len(line)
+        self.written_bytes += len(line)
 
     def needs(self, storage_class: StorageClass, first_ordinal: int, end_ordinal: int) -> bool:
         """Whether a start could want to read records of this range."""

@@ -64,7 +64,6 @@ class Spool:
         """Unfinished appends that recovery cut off; nothing of them was acknowledged."""
         self.lost: Counter[tuple[StorageClass, Reason]] = Counter()
         """Records that are gone, since the start."""
-        self.written_bytes = 0
         self._disk = disk
         self._limits = limits
         self._clock = clock
@@ -91,6 +90,11 @@ class Spool:
     def size_bytes(self) -> int:
         """Of all segments."""
         return sum(chain.size_bytes for chain in self._chains.values())
+
+    @property
+    def written_bytes(self) -> int:
+        """To segments and checkpoints, since the start."""
+        return sum(chain.written_bytes for chain in self._chains.values()) + self._checkpoint.written_bytes
 
     @property
     def flash_bytes(self) -> int:
@@ -164,7 +168,6 @@ class Spool:
             if expiry.must_close(chain, self._limits.age_s(part.storage_class), now_s):
                 chain.close()
             chain.append(part.first_sequence, part.record_count, part.received_ms, part.body, now_s)
-            self.written_bytes += len(part.body) + files.HEADER_BYTES
             self._leftovers += part.gaps
             del self._staged[0]
         with contextlib.suppress(OSError):  # what was staged is durable; the leftovers are tried again
@@ -264,7 +267,7 @@ class Spool:
         spans = {each: lanes.spans for each, lanes in self._lanes.items()}
         has_moved = spans != self._start or self._checkpoint.newest is not None
         if has_moved and not self._checkpoint.says(spans):
-            self.written_bytes += self._checkpoint.save(spans)
+            self._checkpoint.save(spans)
 
     def _checkpoint_both(self) -> None:
         """Let a start that finds only the older file know the same."""

@@ -142,6 +142,26 @@ def test_published_rules_are_read_and_answered_with_a_new_password_too(
     assert b"the answer" in [answer.value() for answer in answers]
 
 
+def test_a_fatal_error_of_the_client_ends_with_a_new_one_and_nothing_lost(
+    processes: Processes, tmp_path: Path, mqtt_url: str, kafka: SecuredKafka, authority: Authority
+) -> None:
+    """A producer without any right gets no id, which librdkafka calls fatal."""
+    authority.issue("stranger")
+    with Agent(processes, tmp_path, mqtt_url, kafka.url) as agent, device(mqtt_url) as car:
+        agent.settings |= mtls(kafka, authority) | {
+            "FLEETFOLD_EDGE__KAFKA__CERTIFICATE_FILE": str(authority.certificate("stranger")),
+            "FLEETFOLD_EDGE__KAFKA__KEY_FILE": str(authority.key("stranger")),
+        }
+        agent.start()
+        car.signals("car-fatal", *range(50))
+        wait_until(lambda: agent.log_file.read_text().count("kafka_client_rebuilt") >= 2, what="rebuilt and again")
+        assert '"fatal": true' in agent.log_file.read_text()
+        assert agent.health()["undelivered"] == 50
+        kafka.allow("User:CN=stranger", *TOPICS)
+        agent.wait_drained(50)
+        assert Kafka(kafka.url, agent.gateway).numbers("car-fatal") == list(range(50))
+
+
 def test_the_doctor_finds_what_is_well_and_what_is_refused(
     kafka: SecuredKafka, authority: Authority, password: Path, mqtt_url: str, tmp_path: Path
 ) -> None:
