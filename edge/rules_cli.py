@@ -116,7 +116,7 @@ def _print_trial(result: dict[str, Any]) -> None:
             ("of these with signals", result["frames"], result["frames_with_signals"]),
             ("samples", result["samples"], result["samples_sent"]),
             ("payload bytes", result["bytes"], result["bytes_sent"]),
-            ("as zstd would pack them", result["compressed_bytes"], result["compressed_bytes_sent"]),
+            ("the same, compressed (zlib)", result["compressed_bytes"], result["compressed_bytes_sent"]),
         )
     ]
     _print_table(["", "heard", "sent", ""], rows)

@@ -5,8 +5,11 @@ from collections.abc import Callable
 
 from edge.spool.records import StorageClass
 from edge.spool.spool import Limits as SpoolLimits
+from tests import edge_rules_world as rules_world
 from tests.edge_agent_world import World
 from tests.edge_fakes import BROKEN
+from wire import batches
+from wire.messages import Batch
 
 
 def test_a_message_is_acknowledged_only_after_its_bytes_are_synced() -> None:
@@ -214,3 +217,23 @@ def test_an_idle_loop_waits_long_and_a_young_batch_shortens_it() -> None:
     world.turns(1, pause_ms=10)
     world.agent.turn()
     assert world.receiver.waits_s[-1] <= 0.05
+
+
+def test_what_rules_keep_is_acknowledged_only_when_it_is_durable_and_judged_only_once() -> None:
+    world = World()
+    bench = rules_world.engine(rules_world.rule(deadband=1.0))
+    world.agent._collect = bench.engine.apply
+    world.fail("append", "create", "sync")
+    first = rules_world.message(0, {rules_world.SPEED: 5.0})
+    second = rules_world.message(1000, {rules_world.SPEED: 5.5}, seq=1)
+    for number, each in enumerate((first, second)):
+        world.receiver.put("dt/fleet/vehicle/car-1/signals", each.payload, number + 1)
+    world.turns(3)
+    assert world.receiver.acknowledged == []
+    world.disk.fault = None
+    world.turns(10, pause_ms=100)
+    assert world.receiver.acknowledged == [1, 2]
+    batch = batches.decode(world.sink.held[0].value)
+    assert isinstance(batch, Batch)
+    kept = [rules_world.samples_of([rules_world.raw_message(payload)]) for payload in batch.payloads]
+    assert kept == [[(0, rules_world.SPEED, 5.0)], []]
