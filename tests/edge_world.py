@@ -53,6 +53,7 @@ class Agent:
             "FLEETFOLD_EDGE__KAFKA__RECONNECT_BACKOFF_MS_MAX": "300",
             "FLEETFOLD_EDGE__STOP_TIMEOUT_MS": "3000",
         }
+        self.command = [sys.executable, "-m", "edge", "run"]
         self._processes = processes
         self._child: Child | None = None
 
@@ -63,8 +64,7 @@ class Agent:
 
     def launch(self) -> Child:
         """Start without waiting for anything."""
-        command = [sys.executable, "-m", "edge", "run"]
-        self._child = self._processes.start("edge", command, self.log_file, self.settings)
+        self._child = self._processes.start("edge", self.command, self.log_file, self.settings)
         return self._child
 
     def start(self) -> None:

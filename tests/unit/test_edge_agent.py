@@ -1,5 +1,6 @@
 """The loop, with a disk, a Kafka client and an MQTT side that fail when told to."""
 
+import errno
 import threading
 from collections.abc import Callable
 
@@ -237,3 +238,43 @@ def test_what_rules_keep_is_acknowledged_only_when_it_is_durable_and_judged_only
     assert isinstance(batch, Batch)
     kept = [rules_world.samples_of([rules_world.raw_message(payload)]) for payload in batch.payloads]
     assert kept == [[(0, rules_world.SPEED, 5.0)], []]
+
+
+def test_a_disk_that_becomes_read_only_stops_acknowledging_and_nothing_is_lost() -> None:
+    world = World()
+    world.receiver.signals(0)
+    world.turns()
+    world.fail("append", "create", "overwrite", "delete", "rename", "truncate", error=errno.EROFS)
+    world.receiver.signals(1)
+    world.agent.request_checkpoint()
+    world.turns(5, pause_ms=300)
+    assert world.receiver.acknowledged == [1]
+    assert world.agent.disk_fault == "append: refused"
+    world.sink.deliver()
+    world.turns(2)
+    assert world.delivered() == [0], "what is on disk is sent all the same"
+    world.disk.fault = None
+    world.turns(5, pause_ms=600)
+    assert world.receiver.acknowledged == [1, 2]
+    assert world.agent.disk_fault is None
+    world.sink.deliver()
+    world.turns(2)
+    assert world.delivered() == [0, 1]
+
+
+def test_an_append_that_takes_long_is_a_fault_until_one_is_quick_again() -> None:
+    world = World()
+
+    def slow(operation: str, name: str) -> None:
+        if operation == "sync":
+            world.clock.advance_ms(3_000)
+
+    world.disk.fault = slow
+    world.receiver.signals(0)
+    world.agent.turn()
+    assert world.receiver.acknowledged == [1]
+    assert world.agent.disk_fault == "the last append took 3.0 s"
+    world.disk.fault = None
+    world.receiver.signals(1)
+    world.agent.turn()
+    assert world.agent.disk_fault is None

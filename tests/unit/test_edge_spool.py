@@ -2,6 +2,7 @@
 
 import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -375,3 +376,35 @@ def test_rewind_reads_again_what_is_not_confirmed() -> None:
     spool.confirm(second, second.remaining)  # a report that comes too late changes nothing
     assert [number_of(record) for _, record in read_all(spool, SIGNALS)] == [1, 2, 3][-(4 - first.count) :]
     assert spool.undelivered == 0
+
+
+def test_a_stream_that_had_no_block_before_a_power_cut_is_not_mixed_up_with_the_one_before() -> None:
+    disk = MemoryDisk()
+    spool = open_spool(disk)
+    put(spool, message(0))
+    assert spool.split(SIGNALS)
+    spool.checkpoint()
+    again = open_spool(disk.after_crash())
+    put(again, message(1))
+    live, backlog = again.read(SIGNALS), again.read(SIGNALS, backlog=True)
+    assert live is not None
+    assert backlog is not None
+    assert backlog.stream < live.stream
+
+
+def test_a_spool_is_split_again_and_again_but_not_without_end() -> None:
+    spool = open_spool(MemoryDisk())
+    split = 0
+    for number in range(20):
+        put(spool, message(number))
+        split += spool.split(SIGNALS)
+    assert split == 7
+    read = [number_of(record) for backlog in (True, False) for _, record in read_lane(spool, backlog)]
+    assert read == list(range(20))
+
+
+def read_lane(spool: Spool, backlog: bool) -> list[tuple[int, Any]]:
+    entries: list[tuple[int, Any]] = []
+    while (chunk := spool.read(SIGNALS, backlog)) is not None:
+        entries += chunk.entries
+    return entries
