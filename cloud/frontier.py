@@ -16,11 +16,10 @@ class Frontier:
         return self._outstanding[0] if self._outstanding else self._next
 
     def read(self, offset: int) -> bool:
-        """A record was read. False: the log began anew below what was read before, and with it this frontier."""
+        """A record was read. False: it lies below what was read before, so the log, or its reading, began anew."""
         forward = offset >= self._next
-        if not forward:
-            self._outstanding.clear()
-            self._done.clear()
+        while self._outstanding and self._outstanding[-1] >= offset:
+            self._done.discard(self._outstanding.pop())  # it will be read again; what lies below is still on its way
         self._outstanding.append(offset)
         self._next = offset + 1
         return forward

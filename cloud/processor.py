@@ -5,6 +5,7 @@ from array import array
 from collections.abc import Callable
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
 import structlog
@@ -23,6 +24,7 @@ from cloud.twin import Twin
 from cloud.upgrades import NewerSchemaError
 from cloud.writer import Writer
 from wire.malformed import Malformed, Reason
+from wire.topics import Kind
 
 log: Final = structlog.get_logger()
 
@@ -163,8 +165,8 @@ class Processor:
         if absent:
             documents = {document["_id"]: document for document in self._ask(lambda: self._store.load(absent))}
             new = {asset_id: wanted[asset_id][0].kind for asset_id in absent if asset_id not in documents}
-            self._ask(lambda: self._store.create(new))
-            documents |= {document["_id"]: document for document in self._ask(lambda: self._store.load(list(new)))}
+            for document in self._create(new, turn):
+                documents[document["_id"]] = document
             for asset_id, document in documents.items():
                 asset = self._revive(document, turn)
                 if asset is not None:
@@ -172,6 +174,18 @@ class Processor:
                 if document["link"]["revision"] == 0:
                     turn.unlinked.append(asset_id)
         return twins
+
+    def _create(self, new: dict[str, Kind], turn: Turn) -> list[Document]:
+        """The documents of new assets. None is left out in silence: it is made, or refused with a dead letter."""
+        made: list[Document] = []
+        while new:
+            for asset_id, why in self._ask(partial(self._store.create, new)).items():
+                self._give_up(turn.deliveries[asset_id], why, turn)
+                del new[asset_id]
+            found = self._ask(partial(self._store.load, list(new)))
+            made += found
+            new = {asset_id: kind for asset_id, kind in new.items() if all(one["_id"] != asset_id for one in found)}
+        return made
 
     def _revive(self, document: Document, turn: Turn) -> Twin | None:
         deliveries = turn.deliveries[document["_id"]]

@@ -102,14 +102,17 @@ class Store:
         wanted = {"_id": {"$in": list(asset_ids)}}
         return self.patiently(lambda: list(self.database["twins"].find(wanted, _FOLD_HALF)))
 
-    def create(self, assets: Mapping[str, Kind]) -> None:
-        """Make a document for each asset that has none. Apart from the fold's update: an upsert with a
-        compare-and-set filter fails on replay."""
+    def create(self, assets: Mapping[str, Kind]) -> dict[str, Malformed]:
+        """Make a document for each asset that has none; returns those that the server refuses. Apart from the
+        fold's update: an upsert with a compare-and-set filter fails on replay."""
         writes = [
             UpdateOne({"_id": asset_id}, {"$setOnInsert": twins.new_document(asset_id, kind)}, upsert=True)
             for asset_id, kind in assets.items()
         ]
-        self.bulk("twins", writes)
+        written = self.bulk("twins", writes)
+        order = list(assets)
+        others_were_first = written.duplicate_keys
+        return {order[index]: why for index, why in written.refused.items() if index not in others_were_first}
 
     def write_twins(self, changed: Sequence[Twin]) -> Written:
         """Bring each twin's document from `revision` to the next. `matched` short of the number of twins means

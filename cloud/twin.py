@@ -187,7 +187,11 @@ def from_document(document: Mapping[str, Any]) -> Twin:
         windows={(entry[0], entry[1]): Window.from_list(entry[2:]) for entry in fold.get("windows", [])},
         forgotten_ms=fold.get("forgotten_ms", 0),
         detectors={name: list(state) for name, state in fold.get("detectors", {}).items()},
-        closed={(entry[0], entry[1]): Closed(*entry[2:]) for entry in fold.get("closed", [])},
+        # int: the driver gives large numbers as a type of its own, which no message can carry
+        closed={
+            (detector, subject): Closed(anomaly_id, int(since_ms), int(resolved_ms))
+            for detector, subject, anomaly_id, since_ms, resolved_ms in fold.get("closed", [])
+        },
         findings=_findings(document.get("health", {}).get("open", [])),
     )
 

@@ -182,6 +182,7 @@ class Plant:
         self._started = 0
         self._partitions = 3
         self.acts: dict[str, int] = {}
+        self._undelivered: list[str] = []
 
     def start_worker(self) -> None:
         self._started += 1
@@ -204,8 +205,17 @@ class Plant:
 
     def send(self, records: Iterator[tuple[str, str, bytes]]) -> None:
         for topic, key, value in records:
-            self.producer.produce(topic, key=key.encode(), value=value)
+            self.producer.produce(topic, key=key.encode(), value=value, on_delivery=self._on_delivery)
             self.producer.poll(0)
+
+    def deliver(self) -> None:
+        """Wait until the broker has everything."""
+        assert self.producer.flush(120) == 0
+        assert self._undelivered == []
+
+    def _on_delivery(self, error: Any, _message: Any) -> None:
+        if error is not None:
+            self._undelivered.append(error.str())
 
     def act(self) -> str:
         """Do something bad to it."""
@@ -271,6 +281,12 @@ class Plant:
             admin = AdminClient({"bootstrap.servers": self.kafka.url, "log_level": 0})
             for future in admin.create_partitions([NewPartitions(TOPIC_OF["signals"], self._partitions)]).values():
                 future.result()
+
+    def complaints(self) -> list[str]:
+        """What the workers have logged as errors."""
+        logs = sorted(self._directory.glob("worker-*.log"))
+        lines = [f"{log.name}: {line}" for log in logs for line in log.read_text().splitlines()]
+        return [line for line in lines if '"level": "error"' in line or "anew" in line or "not committed" in line][-40:]
 
     def database(self) -> Any:
         return MongoClient[dict[str, Any]](self.mongod.url, tz_aware=True).get_database("fleetfold")
@@ -338,8 +354,14 @@ def wait_until_caught_up(fleet: Fleet, plant: Plant, database: Any) -> None:
     while not caught_up(fleet, database):
         plant.check_workers()
         if time.monotonic() > deadline:
-            raise AssertionError("not caught up:\n" + "\n".join([*differences(fleet, database)[:20], *lag(plant)]))
+            raise AssertionError("not caught up:\n" + "\n".join(told(fleet, plant, database)))
         time.sleep(0.5)
+
+
+def told(fleet: Fleet, plant: Plant, database: Any) -> list[str]:
+    """All that helps to find out why: what was lost first."""
+    found = sorted(differences(fleet, database), key=lambda line: ": lost:" not in line)
+    return [*found[:60], *lag(plant), *plant.complaints()]
 
 
 def lag(plant: Plant) -> list[str]:

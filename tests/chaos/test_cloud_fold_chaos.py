@@ -54,7 +54,7 @@ def test_twins_equal_the_oracles_after_kills_of_workers_mongod_and_broker(
 def _verify(fleet: Fleet, plant: Plant, last: bool) -> None:
     if last:
         plant.send(fleet.rest())
-    plant.producer.flush()
+    plant.deliver()
     if not plant.workers:
         plant.start_worker()
     database = plant.database()

@@ -553,3 +553,16 @@ def test_the_size_of_a_twin_is_not_underestimated(world: World) -> None:
     fields = twin.fold_fields(asset, asset.revision)
     assert len(asset.windows) == 24
     assert len(bson.encode(fields)) <= twin.size_bytes(asset, None) < 2 * len(bson.encode(fields)) + 4_000
+
+
+def test_an_asset_whose_document_cannot_be_made_is_not_dropped_in_silence(world: World) -> None:
+    """Its records go to the dead letters with the server's reason; the others are written."""
+    validator = world.store.database["twins"].options()["validator"]
+    world.store.database.command("collMod", "twins", validator={"_id": {"$ne": "a"}})
+    try:
+        world.fold([record("a", hot(2)), record("b", hot(2))])
+    finally:
+        world.store.database.command("collMod", "twins", validator=validator)
+    assert [one["_id"] for one in world.all("twins")] == ["b"]
+    (letter,) = [dict(one.headers) for one in world.drawer.records if one.topic.endswith(".dlq")]
+    assert (letter["dlq_reason"], letter["ce_subject"]) == (b"refused_by_database", b"a")

@@ -31,7 +31,7 @@ def visible(asset: Twin) -> dict[str, Any]:
     return {"signals": asset.signals, "counters": counters}
 
 
-@given(st.booleans(), st.integers(1, 30), st.data())
+@given(st.booleans(), st.integers(1, 60), st.data())
 @settings(deadline=None)
 def test_messages_replayed_in_any_order_and_number_are_folded_once(
     numbered: bool, count: int, data: st.DataObject

@@ -85,6 +85,17 @@ def test_a_frontier_never_passes_a_record_that_is_not_done(count: int, chance: r
     assert frontier.position == offsets[-1] + 1
 
 
+def test_reading_again_from_further_back_forgets_nothing_that_is_on_its_way() -> None:
+    frontier = Frontier()
+    for offset in (5, 6, 7):
+        frontier.read(offset)
+    assert not frontier.read(6)
+    assert frontier.position == 5
+    frontier.done(5)
+    frontier.done(6)
+    assert frontier.position == 7
+
+
 def test_a_log_that_begins_anew_is_noticed() -> None:
     frontier = Frontier()
     frontier.read(41)
