@@ -35,24 +35,25 @@ def event_write(event: Mapping[str, Any]) -> UpdateOne:
     return UpdateOne({"_id": identity}, {"$setOnInsert": document}, upsert=True)
 
 
-def anomaly_writes(changes: Iterable[Mapping[str, Any]], revision: int) -> list[UpdateOne]:
-    """Bring anomalies up to the twin's `revision`; one that a later revision wrote stays as it is.
+def anomaly_writes(changes: Iterable[Mapping[str, Any]], heard: int) -> list[UpdateOne]:
+    """Bring anomalies to where a twin is that has `heard` so much; one that is from further on stays as it is.
 
-    Changes of one anomaly are merged first: a bulk has no order.
+    Not the twin's revision: of two workers that hold the asset for a moment, the one that loses the twin may have
+    written the same revision from another cut of the log. Changes of one anomaly are merged first: a bulk has no order.
     """
     merged: dict[str, dict[str, Any]] = {}
     for change in changes:
         merged.setdefault(change["_id"], {}).update(change)
-    return [_anomaly_write(change, revision) for change in merged.values()]
+    return [_anomaly_write(change, heard) for change in merged.values()]
 
 
-def _anomaly_write(change: Mapping[str, Any], revision: int) -> UpdateOne:
-    document = {"revision": revision, **change}
+def _anomaly_write(change: Mapping[str, Any], heard: int) -> UpdateOne:
+    document = {"revision": heard, **change}
     for name in ("opened", "last", "resolved"):
         if f"{name}_ms" in document:
             time_ms = document.pop(f"{name}_ms")
             document[name] = None if time_ms is None else DatetimeMS(time_ms)
-    held_is_newer = {"$gt": [{"$ifNull": ["$revision", -1]}, revision]}
+    held_is_newer = {"$gt": [{"$ifNull": ["$revision", -1]}, heard]}
     updated = {"$mergeObjects": ["$$ROOT", {"$literal": document}]}
     whole = "status" in change  # what only lasts must exist already
     return UpdateOne(

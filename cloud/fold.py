@@ -15,7 +15,7 @@ from wire.catalogue import Value
 from wire.frames import Reading, Sample
 from wire.malformed import Malformed
 from wire.messages import AnyEvent, ConnectionState, NotifyEvent, plain
-from wire.topics import Kind
+from wire.topics import Channel, Kind
 
 WINDOWS_MAX: Final = 24
 """Sessions remembered per twin. What claims an older, forgotten session is uncertain."""
@@ -51,6 +51,8 @@ def fold(twin: Twin, deliveries: list[Delivery]) -> Outcome:
         for item in delivery.items:
             _fold_item(twin, delivery, item, outcome)
         twin.positions[place] = at
+        if delivery.channel is Channel.SIGNALS:
+            twin.heard += len(delivery.items)
         if seen is None and len(twin.positions) > POSITIONS_MAX:
             del twin.positions[next(iter(twin.positions))]  # the longest known: an asset rarely moves
     return outcome

@@ -205,7 +205,7 @@ class Processor:
             return
         newest_ms = max(ts_ms for ts_ms, _ in job.advances)
         changes = findings.apply(job.twin, job.transitions, newest_ms)
-        turn.anomalies += effects.anomaly_writes(changes, job.twin.revision + 1)
+        turn.anomalies += effects.anomaly_writes(changes, job.twin.heard)
         turn.outgoing += effects.anomaly_records(changes)
         for change in changes:
             if "status" in change:

@@ -73,7 +73,9 @@ class Twin:
     """The fold's state of one asset. `values` and `times`: catalogue number → value, and its source time in ms, both
     in the order of `leaves.RANK`; `newest_ms`: the latest of them. `inputs`: the detectors' view of the values, once
     they have looked. `positions`: by topic
-    and partition, since a topic that grows moves an asset to another one while the old one is still being read."""
+    and partition, since a topic that grows moves an asset to another one while the old one is still being read.
+    `heard`: messages of the signals channel so far, whatever became of them: how far in the log the detectors are,
+    the same for every worker however it cuts the log."""
 
     asset_id: str
     kind: Kind
@@ -87,6 +89,7 @@ class Twin:
     positions: dict[tuple[str, int], Position] = field(default_factory=dict)
     windows: dict[tuple[str, str], Window] = field(default_factory=dict)
     forgotten_ms: int = 0
+    heard: int = 0
     detectors: dict[str, list[float]] = field(default_factory=dict)
     findings: dict[tuple[str, str], Finding] = field(default_factory=dict)
     closed: dict[tuple[str, str], Closed] = field(default_factory=dict)
@@ -143,6 +146,7 @@ def fold_fields(twin: Twin, revision: int, signals: Mapping[str, Any] | None = N
             "windows": [[channel, session, *window.to_list()] for (channel, session), window in twin.windows.items()],
             "forgotten_ms": twin.forgotten_ms,
             "born_ms": twin.connection.born_ms,
+            "heard": twin.heard,
             "detectors": twin.detectors,
             "closed": [[*subject, *closed] for subject, closed in twin.closed.items()],
         },
@@ -186,6 +190,8 @@ def from_document(document: Mapping[str, Any]) -> Twin:
         positions={(topic, at[1]): Position(*at) for topic, *at in fold.get("positions", [])},
         windows={(entry[0], entry[1]): Window.from_list(entry[2:]) for entry in fold.get("windows", [])},
         forgotten_ms=fold.get("forgotten_ms", 0),
+        # before it was kept, findings went by the revision, which must not be the greater
+        heard=fold.get("heard", max(document["revision"], sum(document.get("counters", {}).values()))),
         detectors={name: list(state) for name, state in fold.get("detectors", {}).items()},
         # int: the driver gives large numbers as a type of its own, which no message can carry
         closed={
