@@ -46,14 +46,16 @@ class MqttRules:
         self._lock = threading.Lock()
         self._offers: dict[Origin, bytes] = {}
         self._status: bytes | None = None
-        self._client = self._new_client(f"{client_id}-rules")
+        self._client_id = f"{client_id}-rules"
+        self._is_v5 = settings.protocol != "3.1.1"
+        self._is_refused_v5 = False
+        self._client = self._new_client()
 
-    def _new_client(self, client_id: str) -> _Client:
-        settings = self._settings
-        is_v5 = settings.protocol != "3.1.1"
+    def _new_client(self) -> _Client:
+        settings, is_v5 = self._settings, self._is_v5
         client = _Client(
             CallbackAPIVersion.VERSION2,
-            client_id=client_id,
+            client_id=self._client_id,
             protocol=MQTTProtocolVersion.MQTTv5 if is_v5 else MQTTProtocolVersion.MQTTv311,
             clean_session=None if is_v5 else False,
         )
@@ -73,7 +75,12 @@ class MqttRules:
         self._client.loop_start()
 
     def offers(self) -> list[Offer]:
-        """What was published since the last call."""
+        """What was published since the last call. Here we go back to 3.1.1 for a broker that knows no MQTT 5."""
+        if self._is_refused_v5 and self._is_v5 and self._settings.protocol == "auto":
+            self.close()
+            self._is_v5 = False
+            self._client = self._new_client()
+            self.start()
         with self._lock:
             taken, self._offers = self._offers, {}
         return [Offer(origin, payload or None) for origin, payload in taken.items()]
@@ -103,8 +110,8 @@ class MqttRules:
 
     def _on_connect(self, client: paho.Client, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
-            advice = "for a broker of MQTT 3.1.1 set mqtt.protocol" if reason.value == _UNSUPPORTED_VERSION else ""
-            self._log.warning("rules_broker_refuses", reason=str(reason), advice=advice)
+            self._is_refused_v5 = reason.value == _UNSUPPORTED_VERSION
+            self._log.warning("rules_broker_refuses", reason=str(reason))
             return
         client.subscribe([(topic, 1) for topic in self._origin_of])
         if self._status is not None:
