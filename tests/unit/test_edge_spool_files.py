@@ -180,6 +180,7 @@ def test_of_two_checkpoints_the_newest_whole_one_counts_and_neither_was_trimmed_
         read_all(spool, StorageClass.SIGNALS)
         spool.checkpoint()
         spool.trim()
+    disk.sync_directory()
     left: list[list[int]] = []
     for name in checkpoint.NAMES:
         one_is_damaged = disk.after_crash()
