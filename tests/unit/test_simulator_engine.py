@@ -7,6 +7,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
+from simulator import fleet as fleets
 from simulator import queueing, weather
 from simulator.engine import Engine
 from simulator.plans import NOBODY, Mode
@@ -205,12 +206,12 @@ def test_without_fault_rates_nothing_breaks():
 
 
 def test_queues_form_where_stations_are_few_and_who_came_first_charges_first():
-    engine = Engine(settings(faults=NO_FAULTS, vehicles=240, stations=4), START_MS - 8 * 3_600_000)
+    engine = Engine(settings(faults=NO_FAULTS, vehicles=240, stations=6), START_MS - 8 * 3_600_000)
     waited, served = {}, []
     fleet = engine.fleet
-    for _ in range(5_400):
+    for _ in range(7_200):
         before = set(np.flatnonzero(queueing.waiting(fleet.plans)).tolist())
-        engine.step()
+        fleets.step(fleet, 1.0)  # the world alone: nobody listens
         now = set(np.flatnonzero(queueing.waiting(fleet.plans)).tolist())
         waited |= dict.fromkeys(now - before, fleet.now_s)
         served += [(fleet.now_s, row) for row in before - now if fleet.plans.mode[row] == Mode.PLUGGED]
@@ -221,7 +222,7 @@ def test_queues_form_where_stations_are_few_and_who_came_first_charges_first():
                 near = np.abs(sites - fleet.stations.position[station]).sum(axis=1) < 100
                 fits = (fleet.cars.dc_max_w[sorted(now)] > 0) | ~fleet.stations.is_dc[station]
                 assert not (near & fits).any(), "nobody waits beside a free station that fits"
-    assert len(waited) > 5
+    assert len(waited) > 3
     assert len(served) > 2
     assert all(at_s > waited[row] for at_s, row in served)
 
