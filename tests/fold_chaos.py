@@ -154,8 +154,9 @@ class Fleet:
         yield self._batch(device, channel, first, payloads)
 
     def _batch(self, device: Device, channel: str, first: int, payloads: list[bytes]) -> tuple[str, str, bytes]:
+        received_ms = START_MS + device.minute * 60_000  # a source clock a day ahead of it would be refused
         made = record(
-            device.asset_id, payloads, channel=channel, first_sequence=first, received_ms=[START_MS] * len(payloads)
+            device.asset_id, payloads, channel=channel, first_sequence=first, received_ms=[received_ms] * len(payloads)
         )  # fmt: skip
         return TOPIC_OF[channel], device.asset_id, made.value or b""
 
