@@ -96,54 +96,6 @@ def test_a_birth_counts_though_the_devices_clock_is_behind_the_gateways(world: W
     assert (world.twin()["connection"]["online"], world.twin()["connection"]["session"]) == (True, "s2")
 
 
-class KilledError(Exception):
-    """The process dies here."""
-
-
-class Fragile(Store):
-    """A store that dies at its n-th write, before or after MongoDB has it."""
-
-    def __init__(self, world: World, at: int, after: bool) -> None:
-        super().__init__(world.client, world.settings, lambda: None)
-        self._left, self._after = at, after
-
-    def _bulk(self, collection: str, writes: Any) -> Any:
-        self._left -= 1
-        if self._left == 0 and not self._after:
-            raise KilledError
-        written = super()._bulk(collection, writes)
-        if self._left == 0:
-            raise KilledError
-        return written
-
-
-@pytest.mark.parametrize(("at", "after"), list(itertools.product(range(1, 7), (False, True))))
-def test_a_crash_at_any_write_leaves_the_same_documents(world: World, at: int, after: bool) -> None:
-    """Killed before or after any write of a turn and started again from the committed offset, everything is the
-    same as without the crash: twins, events and anomalies, each once."""
-    trip = {"v": 1, "type": "trip", "ts": NOW_MS, "session": "s", "seq": 0, "trip_id": "t", "distance_m": 1.0}
-    trip |= {"started_ms": NOW_MS, "ended_ms": NOW_MS + 1}
-    records = [
-        record("a", hot()),
-        record("b", hot(2)),
-        record("a", [bytes(msgpack.packb(trip))], 0, channel="events"),
-        record("b", hot(2), 1),
-    ]
-    world.fold(records)
-    calm = [world.all(name) for name in ("twins", "events", "anomalies")]
-    for name in ("twins", "events", "anomalies"):
-        world.store.database[name].delete_many({})
-    fragile = world.worker(records, at=Fragile(world, at, after))
-    try:
-        fragile.turn()
-    except KilledError:
-        world.fold(records)
-    else:
-        assert at > 4, "the crash point was never reached"
-    assert [world.all(name) for name in ("twins", "events", "anomalies")] == calm
-    assert (len(calm[1]), len(calm[2])) == (1, 2)
-
-
 class Slow(Store):
     """A store whose writes take until the gate opens, and then a little longer."""
 
