@@ -117,17 +117,18 @@ def _spread(numbers: NDArray[np.int64]) -> float:
 
 def _floats(values: NDArray[np.float64]) -> list[Any]:
     """Decimal fractions become whole numbers where that is exact (of −0 the sign is lost)."""
-    for scale in _SCALES:
-        factor = 10.0**scale
-        scaled = np.rint(values * factor)
-        if np.abs(scaled).max() >= _EXACT:
-            break
-        numbers = scaled.astype(np.int64)
-        if np.array_equal(numbers / factor, values):
-            return _integers(numbers, scale)
-    narrow = values.astype("<f4")
-    exact = np.array_equal(narrow.astype(np.float64), values)
-    return ["f", len(values), 4, _body(narrow)] if exact else ["f", len(values), 8, _body(values.astype("<f8"))]
+    with np.errstate(over="ignore"):  # what is too large for a form is kept in another
+        for scale in _SCALES:
+            factor = 10.0**scale
+            scaled = np.rint(values * factor)
+            if np.abs(scaled).max() >= _EXACT:
+                break
+            numbers = scaled.astype(np.int64)
+            if np.array_equal(numbers / factor, values):
+                return _integers(numbers, scale)
+        narrow = values.astype("<f4")
+        exact = np.array_equal(narrow.astype(np.float64), values)
+        return ["f", len(values), 4, _body(narrow)] if exact else ["f", len(values), 8, _body(values.astype("<f8"))]
 
 
 def _body(column: Column) -> bytes:

@@ -66,6 +66,6 @@ def resample(series: Series, every_ms: int) -> Steps:
         return Steps(from_ms, count, last, None, None, None)
     minimum = np.minimum.reduceat(series.values, starts)
     maximum = np.maximum.reduceat(series.values, starts)
-    # Dividing first: the sum of values near the greatest float would overflow.
-    mean = np.add.reduceat(series.values / np.repeat(count, count), starts)
+    with np.errstate(over="ignore"):  # divided first and bounded, since sums of the greatest floats overflow
+        mean = np.clip(np.add.reduceat(series.values / np.repeat(count, count), starts), minimum, maximum)
     return Steps(from_ms, count, last, minimum, maximum, mean)
