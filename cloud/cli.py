@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cloud import dlq_cli, history_cli, query_cli, status_cli, topics_admin
+from cloud import dlq_cli, history_cli, query_cli, rebuild_cli, status_cli, topics_admin
 from cloud.config import CloudSettings
 from runtime import exits, logs, settings, stopping
 
@@ -48,6 +48,17 @@ def fold(
     stop = stopping.stop_event()
     with history_service.beside(loaded):
         (service if loaded.fold.workers == 1 else several).run(loaded, stop)
+
+
+@app.command()
+def rebuild(
+    start: rebuild_cli.FromOption,
+    dry_run: rebuild_cli.DryRunOption = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Fold the log again beside the live fold, and put the result in its place: for new detectors and mended bugs."""
+    rebuild_cli.run(_load(config, False), start, dry_run, as_json, stopping.stop_event())
 
 
 @history_cli.history_app.command("run")

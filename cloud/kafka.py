@@ -6,11 +6,10 @@ from functools import partial
 from typing import Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # the stub forgets it
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from cloud import group
+from cloud import group, kafka_records
 from cloud.config import ConsumerSettings
 from cloud.effects import Outgoing
 from cloud.frontier import Frontier
@@ -29,7 +28,6 @@ TOPICS: Final = (
     topics.CUSTOMER_ACTIVITY,
 )
 """What the fold reads."""
-_DESCRIBE_TIMEOUT_S: Final = 10
 _ASK_LIMIT_S: Final = 5.0
 _ERROR_LOG_INTERVAL_S: Final = 30.0
 _CHUNK_RECORDS: Final = 200
@@ -151,6 +149,14 @@ class Source:
         if (time.monotonic() - self._committed_s) * 1000 >= self._settings.commit_interval_ms:
             self._commit()
 
+    def commit(self) -> None:
+        """Commit now what may be committed."""
+        self._commit()
+
+    def membership(self) -> tuple[str, list[tuple[str, int]]]:
+        """The id under which the group knows this consumer, and the partitions that it reads."""
+        return self._consumer.memberid() or "", sorted(self._owned)
+
     def keep_alive(self) -> None:
         """Stay in the group while the database is away. What a rebalance lets through waits for `poll`."""
         self._consumer.pause(self._consumer.assignment())
@@ -172,16 +178,13 @@ class Source:
         self._consumer.close()
 
     def _record(self, message: Message) -> Record:
-        topic, partition, offset = message.topic(), message.partition(), message.offset()
-        assert topic is not None
-        assert partition is not None
-        assert offset is not None
-        key, value, timestamp_ms = message.key(), message.value(), message.timestamp()[1]
-        if not self._frontiers.setdefault((topic, partition), Frontier()).read(offset):
-            log.warning("the log began anew", topic=topic, partition=partition, offset=offset)
-            self._generations |= self._topic_ids({topic})  # perhaps another topic by the same name
-        generation = self._generations.get(topic, "")
-        return Record(topic, generation, partition, offset, _as_bytes(key) or b"", _as_bytes(value), timestamp_ms)
+        record = kafka_records.record_of(message, self._generations)
+        topic = record.topic
+        if not self._frontiers.setdefault((topic, record.partition), Frontier()).read(record.offset):
+            log.warning("the log began anew", topic=topic, partition=record.partition, offset=record.offset)
+            self._generations |= kafka_records.topic_ids(self._admin, {topic})  # perhaps another one by the same name
+            record = record._replace(generation=self._generations.get(topic, ""))
+        return record
 
     def _commit(self) -> None:
         self._committed_s = time.monotonic()
@@ -198,7 +201,7 @@ class Source:
             log.warning("offsets not committed", error=str(error))
 
     def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._generations |= self._topic_ids({partition.topic for partition in partitions})
+        self._generations |= kafka_records.topic_ids(self._admin, {partition.topic for partition in partitions})
         self._owned |= _places(partitions)
         self._forget(partitions)
         self.lost_ownership = True
@@ -219,11 +222,6 @@ class Source:
             self._frontiers.pop(place, None)
             self._committed.pop(place, None)
             self._held_back.discard(place)
-
-    @retry(stop=stop_after_attempt(6), wait=wait_exponential(max=5), retry=retry_if_exception_type(KafkaException))
-    def _topic_ids(self, names: set[str]) -> dict[str, str]:
-        described = self._admin.describe_topics(TopicCollection(sorted(names)), request_timeout=_DESCRIBE_TIMEOUT_S)
-        return {name: str(future.result().topic_id) for name, future in described.items()}
 
     def _on_error(self, error: KafkaError) -> None:
         self.errors += 1
@@ -277,7 +275,3 @@ class Outlet:
         if error is not None:
             log.error("record refused, trying again", topic=outgoing.topic, error=error.str())
             self._failed.append(outgoing)
-
-
-def _as_bytes(data: str | bytes | None) -> bytes | None:
-    return data.encode() if isinstance(data, str) else data

@@ -13,6 +13,7 @@ import structlog
 from cloud import detect, effects, facts, findings, fold, inbox, twin
 from cloud.cache import Cache
 from cloud.detect import Job
+from cloud.gate import Gate
 from cloud.inbox import Delivery, Record
 from cloud.kafka import Outlet, Source
 from cloud.linker import Linker
@@ -32,6 +33,7 @@ T = TypeVar("T")
 
 _KEEP_ALIVE_S: Final = 1.0
 """While the loop waits for a server, it tells Kafka this often that it lives."""
+_STAND_BY_S: Final = 0.05
 
 
 class _InFlight(NamedTuple):
@@ -77,11 +79,24 @@ class Processor:
         self._in_flight: _InFlight | None = None
         self.busy_until_s = time.monotonic()
 
-    def run(self, stopped: Callable[[], bool]) -> None:
+    def run(self, stopped: Callable[[], bool], gate: Gate | None = None) -> None:
         """Advance until told to stop; then what is committed is what was done."""
         while not stopped():
+            if gate is not None and gate.closed():
+                self._stand_by(gate, stopped)
             self.advance()
         self.settle()
+
+    def _stand_by(self, gate: Gate, stopped: Callable[[], bool]) -> None:
+        """Rebuilt twins take the place of the twins: everything read is done, committed and forgotten meanwhile."""
+        while self._sharing.carried_records:
+            self._turn_of(self._sharing.admit([]))
+        self.settle()
+        self._source.commit()
+        self._cache.clear()
+        while not stopped() and gate.stand_by(*self._source.membership()):
+            self._source.keep_alive()
+            time.sleep(_STAND_BY_S)
 
     def turn(self) -> None:
         """One turn from poll to commit."""
@@ -98,6 +113,9 @@ class Processor:
             self._sharing.drop(self._source.owns)
         records = self._sharing.admit(records)
         self._source.hold_back(self._sharing.crowded())
+        self._turn_of(records)
+
+    def _turn_of(self, records: list[Record]) -> None:
         if not records:
             self.settle()
             return

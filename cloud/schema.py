@@ -39,6 +39,13 @@ def ensure(database: Database[Document]) -> None:
         _index(majority[name], INDEXES[name])
 
 
+def ensure_like(database: Database[Document], name: str, model: str) -> None:
+    """Create a collection `name` as `model` is to be."""
+    majority = database.with_options(write_concern=WriteConcern("majority", wtimeout=_MAJORITY_WAIT_MS))
+    _create(majority, name, VALIDATORS[model])
+    _index(majority[name], INDEXES[model])
+
+
 def _create(database: Database[Document], name: str, validator: Mapping[str, Any]) -> None:
     try:
         database.create_collection(name, check_exists=False, validator=validator)

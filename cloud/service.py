@@ -9,6 +9,7 @@ import structlog
 from cloud import store as stores
 from cloud.cache import Cache
 from cloud.config import CloudSettings
+from cloud.gate import Gate
 from cloud.kafka import Outlet, Source
 from cloud.linker import Linker
 from cloud.metrics import Metrics
@@ -46,7 +47,7 @@ def run(settings: CloudSettings, stop: threading.Event) -> None:
             upkeep.start()
         with HealthServer(settings.http, metrics.registry, lambda: _health(processor, source, metrics)) as server:
             log.info("twin service ready", health_port=server.port)
-            processor.run(stop.is_set)
+            processor.run(stop.is_set, Gate(store.database))
         if settings.fold.upkeep:
             upkeep.stop()
     except StoppedError:

@@ -74,7 +74,10 @@ def connect(settings: MongoSettings) -> MongoClient[Document]:
 
 
 class Store:
-    """One database. While it is away every call waits, and calls `while_waiting` between tries."""
+    """One database. While it is away every call waits, and calls `while_waiting` between tries.
+
+    `twins`: the collection of the twins, another one while they are rebuilt.
+    """
 
     def __init__(
         self,
@@ -82,6 +85,7 @@ class Store:
         settings: MongoSettings,
         while_waiting: Callable[[], None],
         twin_bytes_max: int = 1_000_000,
+        twins: str = "twins",
     ) -> None:
         options: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
         concern = WriteConcern("majority", wtimeout=settings.timeout_ms)
@@ -92,6 +96,7 @@ class Store:
         self._while_waiting = while_waiting
         self._leaves = Leaves()
         self.twin_bytes_max = twin_bytes_max
+        self.twins = twins
         self.largest_twin_bytes = 0
         self.waits = 0
 
@@ -100,19 +105,23 @@ class Store:
         if not asset_ids:
             return []
         wanted = {"_id": {"$in": list(asset_ids)}}
-        return self.patiently(lambda: list(self.database["twins"].find(wanted, _FOLD_HALF)))
+        return self.patiently(lambda: list(self.database[self.twins].find(wanted, _FOLD_HALF)))
 
     def create(self, assets: Mapping[str, Kind]) -> dict[str, Malformed]:
         """Make a document for each asset that has none; returns those that the server refuses. Apart from the
         fold's update: an upsert with a compare-and-set filter fails on replay."""
         writes = [
-            UpdateOne({"_id": asset_id}, {"$setOnInsert": twins.new_document(asset_id, kind)}, upsert=True)
+            UpdateOne({"_id": asset_id}, {"$setOnInsert": self.new_twin(asset_id, kind)}, upsert=True)
             for asset_id, kind in assets.items()
         ]
-        written = self.bulk("twins", writes)
+        written = self.bulk(self.twins, writes)
         order = list(assets)
         others_were_first = written.duplicate_keys
         return {order[index]: why for index, why in written.refused.items() if index not in others_were_first}
+
+    def new_twin(self, asset_id: str, kind: Kind) -> Document:
+        """The document of an asset that has none."""
+        return twins.new_document(asset_id, kind)
 
     def write_twins(self, changed: Sequence[Twin]) -> Written:
         """Bring each twin's document from `revision` to the next. `matched` short of the number of twins means
@@ -120,7 +129,7 @@ class Store:
         encoded = [self._signals(twin) for twin in changed]
         oversized = self._oversized(changed, encoded)
         fitting = [index for index in range(len(changed)) if index not in oversized]
-        written = self.bulk("twins", [_twin_write(changed[index], encoded[index]) for index in fitting])
+        written = self.bulk(self.twins, [_twin_write(changed[index], encoded[index]) for index in fitting])
         written.refused = oversized | {fitting[index]: why for index, why in written.refused.items()}
         return written
 

@@ -32,7 +32,6 @@ class _Buffer:
     """What was read of one partition and is not yet written. `since_s`: when the first of it came."""
 
     since_s: float
-    last: Record
     size_bytes: int = 0
     records: dict[bytes, list[Record]] = field(default_factory=lambda: defaultdict(list))
 
@@ -85,10 +84,9 @@ class Keeper:
         place = (record.topic, record.partition)
         buffer = self._buffers.get(place)
         if buffer is None:
-            buffer = self._buffers[place] = _Buffer(self._clock_s(), record)
+            buffer = self._buffers[place] = _Buffer(self._clock_s())
         size_bytes = len(record.value or b"") + _RECORD_BYTES
         buffer.records[record.key].append(record)
-        buffer.last = record
         buffer.size_bytes += size_bytes
         self._size_bytes += size_bytes
 
@@ -111,14 +109,14 @@ class Keeper:
         with self._metrics.flush_seconds.time():
             for bulk in _bulks(made):
                 self._write(bulk)  # step 3
-        self._source.done([buffer.last])  # step 4
+        self._source.done(list(chain.from_iterable(buffer.records.values())))  # step 4
 
     def _write(self, pieces: list[Document]) -> None:
         written = self._store.bulk(COLLECTION, [_put(piece) for piece in pieces])
         for index, reason in written.refused.items():
             if index not in written.duplicate_keys:  # two of us put the same new piece: one of them is enough
                 self._metrics.refused.inc()
-                log.error("piece of history refused", document=pieces[index]["_id"], reason=reason)
+                log.error("piece of history refused", document=pieces[index]["_id"], reason=reason.detail)
         self._metrics.pieces.inc(len(pieces))
         self._metrics.samples.inc(sum(piece["samples"] for piece in pieces))
 

@@ -114,7 +114,7 @@ class Merger:
         written = self._store.bulk(COLLECTION, new)
         refused = set(written.refused) - written.duplicate_keys
         if refused:
-            reason = written.refused[min(refused)]
+            reason = written.refused[min(refused)].detail
             log.error("buckets of history refused, the pieces stay", count=len(refused), reason=reason)
             return
         self._metrics.buckets.inc(len(new))
