@@ -29,7 +29,7 @@ PYTHON = $(shell for python in python3.11 python3 python3.12 python3.13 python3.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo headline headline-search headline-smoke test test-kafka test-fold-chaos test-edge-chaos lint format clean
+.PHONY: help setup demo headline headline-search headline-smoke test test-kafka test-fold-chaos test-edge-chaos bench-edge bench-edge-smoke lint format clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -62,6 +62,14 @@ headline-search: $(VENV)/.dev ## the largest fleet that this machine sustains
 
 headline-smoke: $(VENV)/.dev ## the same with 2,000 vehicles for 20 s: nothing may be lost, doubled or wrong
 	@exec $(BIN)/python -m benchmarks.headline --smoke --vehicles 2000 --duration 20 --out $(VENV)/headline.json
+
+# mq-bridge is only compared with: nothing else needs it
+bench-edge: $(VENV)/.dev ## the agent's throughput, CPU and memory beside receive-only, paho and mq-bridge (KAFKA=; needs mosquitto)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench-edge]'
+	@exec $(BIN)/python -m benchmarks.edge --kafka $(KAFKA)
+
+bench-edge-smoke: $(VENV)/.dev ## the same in seconds: it proves the bench, not the speed
+	@exec $(BIN)/python -m benchmarks.edge --smoke --out $(VENV)/bench-edge.json
 
 lint: $(VENV)/.dev ## ruff and mypy
 	$(BIN)/ruff check $(CODE)

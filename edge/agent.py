@@ -30,7 +30,10 @@ from edge.sender import Sender
 from edge.sequences import SequenceWatch
 from edge.spool.spool import Spool
 
-_WAIT_S_MIN: Final = 0.005
+_WAIT_S_BUSY: Final = 0.001
+_WAIT_S_MIN: Final = 0.02
+_BUSY: Final = 20
+"""Batches and reports in one round: with so many, Kafka is what the loop waits for."""
 _WAIT_S_MAX: Final = 0.1
 _WAIT_S_IDLE: Final = 0.25
 """With nothing to do at all; a message ends the wait, a request to stop does not."""
@@ -211,7 +214,7 @@ class Agent:
 
     def _pace(self, done: int) -> None:
         if done:
-            self._wait_s = _WAIT_S_MIN
+            self._wait_s = _WAIT_S_BUSY if done >= _BUSY else _WAIT_S_MIN
         else:
             longest_s = _WAIT_S_MAX if self._spool.undelivered else _WAIT_S_IDLE
             self._wait_s = min(_WAIT_S_MAX, self._wait_s * 2) if self._sender.is_waiting else longest_s

@@ -97,7 +97,7 @@ class EdgeKafkaSettings(KafkaSettings):
 
     linger_ms: int = Field(5, ge=0, le=10_000)
     queue_batches_max: int = Field(10_000, ge=1, le=1_000_000)
-    queue_bytes_max: int = Field(8_388_608, ge=1_048_576)
+    queue_bytes_max: int = Field(4_194_304, ge=1_048_576)
     request_bytes_max: int = Field(1_000_000, ge=limits.PAYLOAD_BYTES_MAX * 2, le=100_000_000)
     reconnect_backoff_ms_max: int = Field(10_000, ge=100)
     stall_timeout_ms: int = Field(120_000, ge=1_000)

@@ -1,0 +1,106 @@
+"""A backlog on disk, and how fast Kafka takes the same batches from memory."""
+
+import time
+from pathlib import Path
+from typing import Final
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from benchmarks.edge import stages
+from edge import receive
+from edge.batcher import Batcher, Limits
+from edge.clock import SystemClock
+from edge.config import BatchSettings, EdgeKafkaSettings
+from edge.inbox import Connection, Delivery
+from edge.letters import Source
+from edge.packets import Parser
+from edge.parcels import Packer, Parcel
+from edge.spool.disk import Directory
+from edge.spool.records import Bundle, StorageClass
+from edge.spool.spool import Limits as SpoolLimits
+from edge.spool.spool import Spool
+from wire import kafka as shared
+
+_PARCELS_BYTES_MAX: Final = 64_000_000
+_PART: Final = 100_000
+
+
+def fill(directory: Path, assets: int, count: int) -> int:
+    """Write a spool as the agent does while Kafka is away; returns its bytes."""
+    clock = SystemClock()
+    disk = Directory(directory)
+    spool = Spool.open(disk, SpoolLimits(4_000_000_000, 8_388_608, 262_144), clock)
+    parser = Parser(True, 1_048_576)
+    for _ in range(count // _PART):
+        for chunk in stages.chunks(assets, _PART):
+            delivery = Delivery(Connection(0, 1), clock.now_ms())
+            parser.feed(chunk, delivery)
+            spool.stage([arrival.bundle() for arrival in receive.judge([delivery]).arrivals.values()])
+            spool.commit()
+    size_bytes = spool.size_bytes
+    spool.close()
+    disk.close()
+    return size_bytes
+
+
+def parcels(directory: Path) -> tuple[list[Parcel], int]:
+    """The first batches of a spool, and how many messages they hold."""
+    clock, settings = SystemClock(), BatchSettings()
+    disk = Directory(directory)
+    spool = Spool.open(disk, SpoolLimits(4_000_000_000, 8_388_608, 262_144), clock)
+    limits = Limits(settings.batch_frames_max, settings.batch_bytes_max, settings.batch_age_ms_max / 1000)
+    batcher, packer = Batcher(limits), Packer(Source("bench", spool.epoch))
+    made: list[Parcel] = []
+    size_bytes = 0
+    while size_bytes < _PARCELS_BYTES_MAX and (chunk := spool.read(StorageClass.SIGNALS)) is not None:
+        for sequence, record in chunk.entries:
+            assert isinstance(record, Bundle)
+            batcher.add(sequence, record, chunk, 0.0)
+        while (group := batcher.pop(0.0)) is not None:
+            made.append(packer.batch(group.members, group.claims))
+            size_bytes += len(made[-1].value)
+    disk.close()
+    return made, sum(parcel.record_count for parcel in made)
+
+
+def produce_only(bootstrap_servers: str, made: list[Parcel], messages: int, count: int) -> float:
+    """Messages a second when finished batches are given to the Kafka client as fast as it takes them."""
+    settings = EdgeKafkaSettings(bootstrap_servers=bootstrap_servers)
+    delivered = 0
+
+    def on_delivery(error: KafkaError | None, _message: Message) -> None:
+        nonlocal delivered
+        assert error is None, error
+        delivered += 1
+
+    producer = Producer(
+        {
+            **shared.PRODUCER,
+            **settings.client(),
+            "linger.ms": settings.linger_ms,
+            "queue.buffering.max.messages": settings.queue_batches_max,
+            "queue.buffering.max.kbytes": settings.queue_bytes_max // 1024,
+            "batch.size": settings.request_bytes_max,
+            "message.max.bytes": settings.request_bytes_max,
+        }
+    )
+    rounds = max(1, count // messages)
+    started_s = time.perf_counter()
+    for parcel in made * rounds:
+        while True:
+            try:
+                producer.produce(
+                    parcel.topic,
+                    parcel.value,
+                    parcel.key,
+                    headers=parcel.headers,  # type: ignore[arg-type] # the stub's list is invariant
+                    on_delivery=on_delivery,
+                )
+                break
+            except BufferError:
+                producer.poll(0.01)
+        producer.poll(0)
+    producer.flush(60)
+    seconds = time.perf_counter() - started_s
+    assert delivered == len(made) * rounds
+    return messages * rounds / seconds
