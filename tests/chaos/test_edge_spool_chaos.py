@@ -92,8 +92,6 @@ class World:
         self.fleet.speak()
 
     def kill_kafka(self) -> None:
-        if KAFKA != "apache":
-            return
         self.bus.kill()
         time.sleep(self.chance.uniform(0, 2))
         self.bus.start()
@@ -108,8 +106,7 @@ class World:
         wire.go_on()
 
     def fill_disk(self) -> None:
-        if self.disk is None:
-            return
+        assert self.disk is not None
         filler = self.disk / "filler"
         with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
             while True:
@@ -123,10 +120,11 @@ class World:
 
     def faults(self) -> list[Callable[[], None]]:
         """In the order in which they happen."""
-        others = [self.cut, self.stall, self.fill_disk]
+        others = [self.cut, self.stall] + ([self.fill_disk] if self.disk is not None else [])
         plan: list[Callable[[], None]] = [self.kill_agent] * KILLS
         plan += [self.chance.choice(others) for _ in range(KILLS // 2)]
-        plan += [self.kill_broker, self.kill_kafka] * BROKER_KILLS
+        plan += [self.kill_broker] * BROKER_KILLS
+        plan += [self.kill_kafka] * (BROKER_KILLS if KAFKA == "apache" else 0)  # Tansu would forget everything
         self.chance.shuffle(plan)
         return plan
 
