@@ -76,6 +76,8 @@ def replay(
             progress(done.total)
     if not dry:
         _return(graveyard, database, batch)
+        held_from = {place: first for place, (first, _) in graveyard.ends(wanted.topics).items()}
+        marks.forget(database, held_from)  # those of letters that expired meanwhile
     return done
 
 

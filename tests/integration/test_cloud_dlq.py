@@ -283,5 +283,11 @@ def test_a_purge_deletes_up_to_the_first_letter_that_stays_and_its_marks(plant: 
     assert [letter["offset"] for letter in plant.json("list")] == [last["offset"] + n for n in (1, 2, 3)]
     assert plant.world.all("dead_letters") == []
     assert "nothing lies at" in plant.run("show", first["place"], code=1).stderr
-    assert plant.json("purge", "--yes")["deleted"] == 3
+    expired = {"_id": first["place"], "topic": first["topic"], "partition": 0, "offset": first["offset"], "origin": ""}
+    when = datetime.now(UTC)
+    plant.world.store.database["dead_letters"].insert_one({**expired, "reason": "x", "replayed": when, "times": 1})
+    plant.run("replay", "--yes")
+    plant.fold(more=3)
+    assert first["place"] not in {mark["_id"] for mark in plant.world.all("dead_letters")}
+    assert plant.json("purge", "--yes")["deleted"] == 6
     assert plant.json("list") == []
