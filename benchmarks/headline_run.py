@@ -64,6 +64,7 @@ class _Run:
         self._plan, self._owner, self._running = plan, owner, running
         self._client, self._truth = client, truth
         self._stop, self._say = stop, say
+        self._used: tuple[float, dict[str, float]] = (time.monotonic(), {})
         twins = client[running.own.database]["twins"]
         self._watcher = Watcher(lambda: owner.running, self._hops, twins, plan.interval_s)
 
@@ -119,11 +120,18 @@ class _Run:
             self._running.programs.check()
             if fleet.exit_code is not None:
                 raise programs.FailedError(f"the fleet ended with exit code {fleet.exit_code}:\n{fleet.last_lines()}")
-            now = self._snapshot()
-            self._say(
-                f"{what}: {now.sent.acknowledged:,} acknowledged to devices, {now.edge_count('undelivered'):,} in the "
-                f"agent's spool, {now.cloud_count('lag_records'):,} records not yet folded"
-            )
+            self._tell(what)
+
+    def _tell(self, what: str) -> None:
+        now, before = self._snapshot(), self._used
+        self._used = (now.at_s, {child.name: headline_watch.use(child).cpu_s for child in self._owner.running})
+        passed_s = now.at_s - before[0]
+        cores = {name: (cpu_s - before[1].get(name, 0.0)) / passed_s for name, cpu_s in self._used[1].items()}
+        self._say(
+            f"{what}: {now.sent.acknowledged:,} acknowledged to devices, {now.edge_count('undelivered'):,} in the "
+            f"agent's spool, {now.cloud_count('lag_records'):,} records not yet folded; cores: "
+            + ", ".join(f"{name} {share:.2f}" for name, share in cores.items())
+        )
 
     def _end(self, fleet: Child) -> float:
         """The fleet says goodbye; when it was done."""
