@@ -71,6 +71,9 @@ bench-edge: $(VENV)/.dev ## the agent's throughput, CPU and memory beside receiv
 bench-edge-smoke: $(VENV)/.dev ## the same in seconds: it proves the bench, not the speed
 	@exec $(BIN)/python -m benchmarks.edge --smoke --out $(VENV)/bench-edge.json
 
+bench-fold: $(VENV)/.dev ## how fast twins are folded, beside the limits of the parts (needs java and mvn; 5 minutes)
+	$(BIN)/python -m benchmarks.fold
+
 lint: $(VENV)/.dev ## ruff and mypy
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from cloud.fold import Outcome
 from cloud.inbox import Record
 
-_AGE_BUCKETS_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600)
+_AGE_BUCKETS_S: Final = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 30, 60, 300, 3600)
 _COUNT_BUCKETS: Final = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000, 100_000)
 _BYTES_BUCKETS: Final = (1e3, 1e4, 1e5, 3e5, 1e6, 3e6, 1e7, 3e7, 1e8)
 
@@ -52,6 +52,7 @@ class Metrics:
         self.duplicates = counter("duplicates", "Messages dropped because the twin had seen them")
         self.uncertain = counter("uncertain", "Messages used but not counted: it is not known whether they were seen")
         self.replayed = counter("records_replayed", "Records at or before a twin's position, skipped")
+        self.twins_written = counter("twins_written", "Twins brought to a new revision")
         self.conflicts = counter("conflicts", "Twins folded again because another writer was first")
         self.dead_letters = counter("dead_letters", "Messages or records sent to a dead-letter topic", "reason")
         self.transitions = counter("anomaly_changes", "Findings raised, risen or closed", "detector", "status")
@@ -60,6 +61,7 @@ class Metrics:
             "refused_writes", "Writes beside the twins that the database refused", "collection"
         )
         self.waits = counter("waits", "Times the database or a broker had to be waited for")
+        self.partitions = gauge("partitions", "Partitions that this worker reads")
         self.lag_records = gauge("lag_records", "Records in the log after the last one read")
         self.lag_seconds = gauge("lag_seconds", "Age in Kafka of the last written turn's oldest record; 0 without lag")
         self.carried_records = gauge("carried_records", "Records of busy assets that wait for their turn")

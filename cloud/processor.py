@@ -238,6 +238,7 @@ class Processor:
         gone = delivered.lost | delivered.refused.keys()
         done = [asset for asset in turn.twins if asset.asset_id not in gone] if gone else turn.twins
         self._cache.put(done)
+        self._metrics.twins_written.inc(sum(job.twin.asset_id not in gone for job in turn.jobs))
         self._metrics.count([turn.outcomes[asset.asset_id] for asset in done])
         deliveries = [delivery for asset in done for delivery in turn.deliveries[asset.asset_id]]
         self._metrics.age_seconds.observe(

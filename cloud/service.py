@@ -27,6 +27,7 @@ def run(settings: CloudSettings, stop: threading.Event) -> None:
     """Fold until `stop` is set."""
     metrics = Metrics()
     source = Source(settings.kafka)
+    metrics.partitions.set_function(lambda: source.assigned)
 
     def waiting() -> None:
         # On any thread: only the loop's touches the consumer, and tells Kafka that it lives while it waits.

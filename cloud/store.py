@@ -133,6 +133,10 @@ class Store:
         written.refused = oversized | {fitting[index]: why for index, why in written.refused.items()}
         return written
 
+    def twin_write(self, twin: Twin) -> UpdateOne:
+        """The compare-and-set that brings a twin's document to its state in memory."""
+        return _twin_write(twin, self._signals(twin))
+
     def _oversized(self, changed: Sequence[Twin], encoded: Sequence[RawBSONDocument | None]) -> dict[int, Malformed]:
         """Those whose half of the document would be larger than is wanted, long before MongoDB's 16 MB."""
         limit = self.twin_bytes_max

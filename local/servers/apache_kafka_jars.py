@@ -26,7 +26,12 @@ def directory(owner: processes.Processes) -> Path:
     pom = packaged("pom.xml")
     version = re.search(r"<kafka\.version>(.+?)</kafka\.version>", pom)
     assert version is not None
-    jars = _cache() / f"kafka-{version[1]}"
+    return fetched(owner, pom, f"kafka-{version[1]}")
+
+
+def fetched(owner: processes.Processes, pom: str, name: str) -> Path:
+    """Where the jars that `pom` names lie, kept under `name`. Raises UnavailableError."""
+    jars = _cache() / name
     if not jars.is_dir():
         _fetch(owner, pom, jars)
     return jars

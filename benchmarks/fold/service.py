@@ -1,0 +1,143 @@
+"""The twin service as a process, watched by its own metrics."""
+
+import os
+import sys
+import sysconfig
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Final, Self
+
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+from local import processes
+from local.servers.base import Server, ServerError
+
+_LOOK_S: Final = 0.05
+Settings = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the workers told at a moment, summed: metric (with its stage or bound) → value; `cpu_s` and `rss` of all
+    processes."""
+
+    at_s: float
+    values: dict[str, float]
+    cpu_s: float
+    rss: int
+
+    def __getitem__(self, name: str) -> float:
+        return self.values.get(name, 0.0)
+
+
+class Fold(Server):
+    """`fleetfold-cloud fold` with one or more workers; `settings` by their names without the prefix."""
+
+    name = "fold"
+    start_limit_s: ClassVar[float] = 60.0
+
+    def __init__(self, owner: processes.Processes, directory: Path, settings: Settings, workers: int = 1) -> None:
+        super().__init__(owner, directory)
+        self._settings, self._workers = settings, workers
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def prepare(self) -> None:
+        """Everything is in the environment."""
+
+    def command(self) -> list[str]:
+        script = Path(sysconfig.get_path("scripts")) / "fleetfold-cloud"
+        return [sys.executable, str(script), "fold", "--workers", str(self._workers)]
+
+    def environment(self) -> Settings:
+        told = {"HTTP__PORT": str(self.port), "LOG__LEVEL": "warning", **self._settings}
+        return {f"FLEETFOLD_CLOUD__{name}": value for name, value in told.items()}
+
+    def _listens(self) -> bool:
+        return True  # with several workers it is a child that listens
+
+    def answers(self) -> bool:
+        """Whether every worker tells its metrics."""
+        try:
+            self.sample()
+        except OSError:
+            return False
+        return True
+
+    def sample(self) -> Sample:
+        """What it tells now."""
+        values: dict[str, float] = {}
+        for worker in range(self._workers):
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port + worker}/metrics", timeout=5) as answer:
+                text = answer.read().decode()
+            for family in text_string_to_metric_families(text):
+                for each in family.samples:
+                    name = each.name.removeprefix("fleetfold_cloud_")
+                    name += "".join(f"/{value}" for value in each.labels.values())
+                    values[name] = values.get(name, 0.0) + each.value
+        root = psutil.Process(self.pid)
+        tree = [root, *root.children(recursive=True)]
+        times = [process.cpu_times() for process in tree]
+        cpu_s = sum(one.user + one.system for one in times)
+        return Sample(time.monotonic(), values, cpu_s, sum(process.memory_info().rss for process in tree))
+
+    def until(self, reached: Callable[[Sample], bool], limit_s: float) -> list[Sample]:
+        """Samples until one says so. Raises ServerError when it takes longer."""
+        samples = [self.sample()]
+        deadline = time.monotonic() + limit_s
+        while not reached(samples[-1]):
+            if time.monotonic() > deadline or not self.running:
+                told = {name: value for name, value in samples[-1].values.items() if "/" not in name}
+                raise ServerError(f"the fold does not get there: {told}\n{self._child_log()}")
+            time.sleep(_LOOK_S)
+            samples.append(self.sample())
+        return samples
+
+    def _child_log(self) -> str:
+        return self.log_file.read_text(encoding="utf-8", errors="replace")[-2_000:]
+
+    def __enter__(self) -> Self:
+        return super().__enter__()
+
+
+def between(samples: list[Sample], first: float, last: float) -> tuple[Sample, Sample]:
+    """The samples between which the count of folded messages rose from about `first` to about `last`."""
+    counts = [sample["messages_folded_total"] for sample in samples]
+    end = next(place for place, count in enumerate(counts) if count >= last)
+    begin = next(place for place, count in enumerate(counts) if count >= first)
+    return samples[min(begin, end - 1)], samples[end]
+
+
+def environment(bootstrap_servers: str, uri: str, database: str) -> Settings:
+    """What every run of it is told."""
+    os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
+    return {
+        "KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers,
+        "MONGO__URI": uri,
+        "MONGO__DATABASE": database,
+        "FOLD__DETECT": "false",
+        "HISTORY__ENABLED": "false",
+    }
+
+
+def quantile(begin: Sample, end: Sample, share: float) -> float:
+    """A quantile of the ages observed between two samples, in s, interpolated within its bucket."""
+    prefix = "age_seconds_bucket/"
+    bounds = sorted(
+        (float(name.removeprefix(prefix)), end[name] - begin[name]) for name in end.values if name.startswith(prefix)
+    )
+    total = bounds[-1][1] if bounds else 0.0
+    below_bound, below_count = 0.0, 0.0
+    for bound, count in bounds:
+        if count >= share * total and count > below_count:
+            return below_bound + (min(bound, 3600.0) - below_bound) * (share * total - below_count) / (
+                count - below_count
+            )
+        below_bound, below_count = bound, count
+    return 0.0
