@@ -16,6 +16,7 @@ EDGE_KAFKA ?= apache
 PYTEST ?=
 # more options of the headline run
 HEADLINE ?=
+BENCH ?=
 # most tests wait for servers, each process has its own
 JOBS ?= 2
 PARALLEL := --numprocesses $(JOBS) --dist loadfile
@@ -72,7 +73,7 @@ bench-edge-smoke: $(VENV)/.dev ## the same in seconds: it proves the bench, not 
 	@exec $(BIN)/python -m benchmarks.edge --smoke --out $(VENV)/bench-edge.json
 
 bench-fold: $(VENV)/.dev ## how fast twins are folded, beside the limits of the parts (needs java and mvn; 5 minutes)
-	$(BIN)/python -m benchmarks.fold
+	$(BIN)/python -m benchmarks.fold $(BENCH)
 
 lint: $(VENV)/.dev ## ruff and mypy
 	$(BIN)/ruff check $(CODE)

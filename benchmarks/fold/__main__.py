@@ -6,7 +6,7 @@ history on. Everything (brokers, mongod, the JVM, the service) shares the machin
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -31,6 +31,7 @@ RATE_PER_S: Final = 10_000
 STAGES: Final = ("poll", "open", "load", "fold", "detect", "tell", "write", "link", "commit")
 SINK_TOPIC: Final = "sink.documents"
 _LIMIT_S: Final = 180.0
+_PARTS: Final = "A,B,C,tansu,workers"
 
 
 class Bench:
@@ -259,9 +260,7 @@ app: Final = typer.Typer(add_completion=False)
 def main(
     share: Annotated[float, typer.Option(min=0.001, max=1.0, help="Part of the full size: 0.02 is a smoke run.")] = 1.0,
     seconds: Annotated[int, typer.Option(min=1, help="Length of each run at a fixed rate.")] = 20,
-    parts: Annotated[
-        str, typer.Option(help="Which of A, workers (with A), B, C (after B), tansu.")
-    ] = "A,B,C,tansu,workers",
+    parts: Annotated[str, typer.Option(help="Which of A, workers (with A), B, C (after B), tansu.")] = _PARTS,
     sink_too: Annotated[bool, typer.Option("--sink/--no-sink", help="Run Kafka Connect's sink as well.")] = True,
     write: Annotated[bool, typer.Option(help="Write results/fold.json.")] = True,
 ) -> None:
@@ -272,6 +271,8 @@ def main(
         tempfile.TemporaryDirectory(prefix="fleetfold-bench-", ignore_cleanup_errors=True) as name,
     ):
         bench = Bench(owner, Path(name), share, sink_too)
+        bench.note(f"{share:g} of the full size, {seconds} s at a fixed rate, parts {parts}")
+        bench.note("the sink's collection has no index and no validator; the twins' have all that the service creates")
         try:
             measure(bench, wanted, seconds)
         finally:
@@ -288,7 +289,7 @@ def measure(bench: Bench, wanted: set[str], seconds: int) -> None:
     except apache_kafka_jars.UnavailableError as error:
         bench.note(f"without Apache Kafka: {error}")
         broker, bench.with_sink = kafka.Tansu(bench.owner, bench.directory / "tansu").start(), False
-    steps = {
+    steps: dict[str, Callable[[], None]] = {
         "A": lambda: a_alone(bench, broker, seconds, "workers" in wanted),
         "B": lambda: b_and_c(bench, broker, seconds, "C" in wanted),
         "tansu": lambda: on_tansu(bench, wanted),
