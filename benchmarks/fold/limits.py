@@ -62,7 +62,7 @@ def prepare(database: Store, batches: list[list[Record]]) -> list[list[UpdateOne
 
 def _encoded(write: UpdateOne) -> UpdateOne:
     """With its bytes made already, so that only the driver's and the server's work is left."""
-    change: dict[str, Any] = dict(write._doc)  # type: ignore[arg-type]  # noqa: SLF001 - pymongo shows it no other way
+    change: Any = write._doc  # noqa: SLF001 - pymongo shows it no other way
     return UpdateOne(write._filter, {"$set": RawBSONDocument(bson.encode(change["$set"]))})  # noqa: SLF001 - as above
 
 
