@@ -91,4 +91,6 @@ def _members(admin: AdminClient, group: str, timeout_s: float) -> tuple[str, lis
         Member(member.client_id, member.host, len(member.assignment.topic_partitions) if member.assignment else 0)
         for member in described.members
     ]
+    if not members and described.state is not ConsumerGroupState.EMPTY:
+        return described.state.name.lower(), None
     return described.state.name.lower(), members

@@ -98,7 +98,8 @@ class Report:
             yield f"MongoDB does not answer: {self.mongo.detail}"
         if self.kafka.missing_topics:
             yield f"topics are missing: {', '.join(self.kafka.missing_topics)}; run `fleetfold-cloud topics create`"
-        if self.kafka.reachable and self.kafka.members == []:
+        # a healthy worker holds partitions: then it is the broker that does not tell its members
+        if self.kafka.reachable and self.kafka.members == [] and not any(worker.healthy for worker in self.workers):
             yield f"no worker is in the group {self.kafka.group}"
         if self.lag_s > lag_max_s:
             yield f"{self.lag_s:.0f} s behind, at most {lag_max_s:g} s is well"

@@ -30,7 +30,7 @@ def test_what_is_not_well_is_said_in_words() -> None:
     cases = {
         "Kafka does not answer": report(kafka__reachable=False),
         "MongoDB does not answer": report(mongo__reachable=False),
-        "no worker is in the group twins": report(kafka__members=[]),
+        "no worker is in the group twins": report(kafka__members=[], workers=[]),
         "topics create": report(kafka__missing_topics=["fleet.events.v1"]),
         "2 s behind, at most 1 s is well": report(),
         "does not answer: refused": report(workers=[Worker("http://w:1", False, detail="refused")]),
