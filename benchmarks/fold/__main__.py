@@ -41,6 +41,7 @@ class Bench:
         self.owner, self.directory, self.share, self.with_sink = owner, directory, share, with_sink
         self.report = Report("fold")
         self.mongod = mongo.Mongod(owner, directory / "mongodb").start()
+        self.broken = False
         self._runs = 0
 
     def size(self, count: int) -> int:
@@ -279,6 +280,8 @@ def main(
             bench.report.show()
     if write:
         typer.echo(f"written: {bench.report.write()}")
+    if bench.broken:
+        raise typer.Exit(1)
 
 
 def measure(bench: Bench, wanted: set[str], seconds: int) -> None:
@@ -300,6 +303,7 @@ def measure(bench: Bench, wanted: set[str], seconds: int) -> None:
                 step()
             except (ServerError, AssertionError) as error:
                 bench.note(f"{part} was not measured to its end: {str(error)[:500]}")
+                bench.broken = True
 
 
 def a_alone(bench: Bench, broker: Server, seconds: int, with_workers: bool) -> None:
