@@ -30,7 +30,7 @@ PYTHON = $(shell for python in python3.11 python3 python3.12 python3.13 python3.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo headline headline-search headline-smoke test test-kafka test-fold-chaos test-edge-chaos bench-edge bench-edge-smoke lint format clean
+.PHONY: help setup demo headline headline-search headline-smoke test test-kafka test-fold-chaos test-edge-chaos bench-edge bench-edge-smoke bench-fold lint format clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

@@ -49,8 +49,8 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
-def show(title: str, rows: Sequence[Row]) -> None:
-    """The table."""
+def show(title: str, rows: Sequence[Row], notes: Sequence[str] = ()) -> None:
+    """The table, and below it what is to be said about it."""
     table = Table(title=title, title_justify="left")
     for name in ("figure", "value", "unit", "reference", "ratio", "target", "met"):
         table.add_column(name, justify="left" if name in ("figure", "unit", "met") else "right", no_wrap=True)
@@ -60,15 +60,19 @@ def show(title: str, rows: Sequence[Row]) -> None:
             row.name, _shown(row.value), row.unit, _shown(row.reference), _shown(row.ratio), row.target or "", met
         )
     # wide enough for every figure, also where nobody set the width
-    Console(width=max(110, Console().width)).print(table)
+    console = Console(width=max(150, Console().width))
+    console.print(table)
+    for note in notes:
+        console.print(f"- {note}", markup=False)
 
 
 def _shown(number: float | None) -> str:
     return "" if number is None else f"{number:,.0f}" if abs(number) >= 1_000 else f"{number:.3g}"
 
 
-def write(path: Path, rows: Sequence[Row]) -> None:
+def write(path: Path, rows: Sequence[Row], notes: Sequence[str] = ()) -> None:
     """The file."""
     listed = [{**asdict(row), "ratio": row.ratio} for row in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": machine(), "rows": listed}, indent=1) + "\n", encoding="utf-8")
+    content = {"machine": machine(), "notes": list(notes), "rows": listed}
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
