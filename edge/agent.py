@@ -30,10 +30,7 @@ from edge.sender import Sender
 from edge.sequences import SequenceWatch
 from edge.spool.spool import Spool
 
-_WAIT_S_BUSY: Final = 0.001
 _WAIT_S_MIN: Final = 0.02
-_BUSY: Final = 20
-"""Batches and reports in one round: with so many, Kafka is what the loop waits for."""
 _WAIT_S_MAX: Final = 0.1
 _WAIT_S_IDLE: Final = 0.25
 """With nothing to do at all; a message ends the wait, a request to stop does not."""
@@ -91,6 +88,7 @@ class Agent:
         self._checkpoint_due = False
         self._lost_logged = 0
         self._wait_s = _WAIT_S_MIN
+        self._is_pressed = False
         self._posted: deque[Callable[[], None]] = deque()
         self.last_turn_s = clock.monotonic_s()
         """When the loop last came round, on the monotonic clock: whoever watches sees that it turns."""
@@ -127,29 +125,29 @@ class Agent:
             self.turn()
 
     def turn(self) -> None:
-        """One round. It waits only in step 1, and the longer the less there is to do."""
+        """One round. It waits in step 1, the longer the less there is to do; under pressure in step 7 instead."""
         self._begin_turn()
-        received = self._receive()  # step 1
+        self._receive()  # step 1
         if self._make_durable():  # step 2, step 3
             self._receiver.acknowledge(self._unacknowledged)  # step 4
             self._unacknowledged = []
         self._on_disk("read", self._sender.read)  # step 5
         produced = self._sender.produce()  # step 6
-        settled = self._sender.settle()  # step 7
+        settled = self._sender.settle(self._wait_for_kafka(produced))  # step 7
         if self._checkpoint_due:
             self._checkpoint_due = False
             self._checkpoint()  # step 8, step 9
-        self._pace(received + produced + settled)
+        self._pace(produced + settled)
 
     def _begin_turn(self) -> None:
         self.last_turn_s = self._clock.monotonic_s()
         while self._posted:
             self._posted.popleft()()
 
-    def _receive(self) -> int:
+    def _receive(self) -> None:
         if self._spool.is_staged:  # the disk has not taken the last ones: the broker waits
             self._clock.sleep(self._wait())
-            return 0
+            return
         deliveries = self._receiver.take(self._wait())
         if deliveries:
             judged = receive.judge(deliveries)
@@ -159,7 +157,6 @@ class Agent:
             self._spool.stage([*(arrival.bundle() for arrival in arrivals.values()), *judged.refused])
             self._unacknowledged = deliveries
             self._count(deliveries, judged)  # last: who sees it received must see it undelivered
-        return len(deliveries)
 
     def _count(self, deliveries: list[Delivery], judged: Judged) -> None:
         self._counts.received += sum(delivery.count for delivery in deliveries)
@@ -212,12 +209,21 @@ class Agent:
             self._log.warning("disk_works_again", was=fault)
         return True
 
+    def _wait_for_kafka(self, produced: int) -> float:
+        """With as much on its way as may be, what Kafka reports is what lets us go on, while it does report."""
+        self._is_pressed = self._sender.is_full and (produced > 0 or self._is_pressed)
+        return _WAIT_S_MIN if self._is_pressed else 0.0
+
     def _pace(self, done: int) -> None:
-        if done:
-            self._wait_s = _WAIT_S_BUSY if done >= _BUSY else _WAIT_S_MIN
+        self._is_pressed = self._is_pressed and done > 0
+        if self._is_pressed:
+            self._wait_s = 0.0
+        elif not self._sender.is_waiting:
+            self._wait_s = _WAIT_S_MAX if self._spool.undelivered else _WAIT_S_IDLE
+        elif done:
+            self._wait_s = _WAIT_S_MIN
         else:
-            longest_s = _WAIT_S_MAX if self._spool.undelivered else _WAIT_S_IDLE
-            self._wait_s = min(_WAIT_S_MAX, self._wait_s * 2) if self._sender.is_waiting else longest_s
+            self._wait_s = min(_WAIT_S_MAX, max(_WAIT_S_MIN, self._wait_s * 2))
 
     def _wait(self) -> float:
         """How long step 1 may wait: batches have to leave in time."""

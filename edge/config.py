@@ -44,7 +44,8 @@ class BrokerSettings(MqttSettings):
 
     `protocol`: `auto` speaks MQTT 5 and falls back to 3.1.1 when the broker does not know it. `topic_alias_max`: the
     broker may replace so many topics by numbers, for links that are paid by the byte. `drop_counter_topic`: where the
-    broker publishes how many messages it dropped; empty: nowhere.
+    broker publishes how many messages it dropped; empty: nowhere. `read_pause_ms`: at a low rate messages are read so
+    far apart, and become durable together; at a high one there is no pause.
     """
 
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
@@ -52,6 +53,7 @@ class BrokerSettings(MqttSettings):
     subscriptions: tuple[TopicFilter, ...] = Field(topics.MQTT_FILTERS, min_length=1, max_length=64)
     qos: Literal[0, 1, 2] = 1
     receive_maximum: int = Field(1_000, ge=1, le=65_535)
+    read_pause_ms: int = Field(200, ge=0, le=1_000)
     topic_alias_max: int = Field(0, ge=0, le=65_535)
     drop_counter_topic: str = Field("$SYS/broker/publish/messages/dropped", max_length=1_024)
     session_expiry_s: int = Field(7 * 24 * 3600, ge=0, le=2**32 - 1)
@@ -133,7 +135,7 @@ class BatchSettings(Section):
 
     batch_frames_max: int = Field(500, ge=1, le=limits.BATCH_FRAMES_MAX)
     batch_bytes_max: int = Field(400_000, ge=limits.PAYLOAD_BYTES_MAX, le=limits.BATCH_BYTES_MAX)
-    batch_age_ms_max: int = Field(50, ge=0, le=60_000)
+    batch_age_ms_max: int = Field(250, ge=0, le=60_000)
 
 
 class UploadSettings(Section):

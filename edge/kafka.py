@@ -162,10 +162,10 @@ class KafkaSink:
         self._in_flight += 1
         return True
 
-    def reports(self) -> list[Report]:
-        """What became of parcels since the last call."""
+    def reports(self, wait_s: float = 0.0) -> list[Report]:
+        """What became of parcels since the last call; waits when there is nothing."""
         try:
-            self._producer.poll(0)
+            self._producer.poll(wait_s)
         except KafkaException as error:  # how the client tells of a fatal error, instead of by `error_cb`
             self._on_error(error.args[0])
         self._hand_over()

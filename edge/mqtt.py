@@ -18,6 +18,7 @@ from edge.clock import Clock
 from edge.config import BrokerSettings
 from edge.counts import BrokerCounts
 from edge.inbox import Connection, Delivery, Inbox
+from edge.lull import Lull
 from edge.mqtt_client import UNSUPPORTED_VERSION, Client
 from edge.packets import PUBREL, Parser
 
@@ -28,6 +29,8 @@ _SUBSCRIBE_RETRY_S: Final = 30.0
 _FAILURE: Final = 128
 """MQTT 5 reason codes from here on are failures."""
 _COUNTER_DIGITS_MAX: Final = 18
+_MANY_PARTS: Final = 4
+"""This part of the Receive Maximum within one pause, and there is none: it must not hold the broker up."""
 _SILENT_ENDS_MAX: Final = 3
 """A broker that closes the connection so often without an answer may not know this version of MQTT."""
 
@@ -63,6 +66,7 @@ class MqttReceiver:
         self._subscribed_by: int | None = None
         self._pinged_s = 0.0
         self._drop_counter: int | None = None
+        self._lull = Lull(settings.read_pause_ms / 1000, settings.receive_maximum // _MANY_PARTS)
         self._stopping = threading.Event()
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._client = self._new_client()
@@ -141,9 +145,11 @@ class MqttReceiver:
                 self._part()
                 return
             is_full = self.inbox.is_full
+            pause_s = self._lull.left_s(self._clock.monotonic_s())
+            is_open = not is_full and not pause_s
             pending = getattr(socket, "pending", None)  # TLS may hold bytes that select does not see
-            wait_s = 0.0 if not is_full and pending is not None and pending() else _POLL_S
-            readers: list[Any] = [self._wake_reader] if is_full else [self._wake_reader, socket]
+            wait_s = 0.0 if is_open and pending is not None and pending() else pause_s or _POLL_S
+            readers: list[Any] = [self._wake_reader, socket] if is_open else [self._wake_reader]
             writers = [socket] if self._client.want_write() else []
             readable, writable, _ = select.select(readers, writers, [], wait_s)
             if self._wake_reader in readable:
@@ -170,6 +176,7 @@ class MqttReceiver:
         delivery = Delivery(self._connection, self._clock.now_ms())
         others = self._parser.feed(data, delivery)
         if delivery.count:
+            self._lull.received(delivery.count, self._clock.monotonic_s())
             self.counts.received += delivery.count
             self.counts.errors += sum(odd.malformed is not None for odd in delivery.odd)
             self.inbox.put(delivery)

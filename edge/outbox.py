@@ -29,8 +29,8 @@ class Sink(Protocol):
     def send(self, parcel: Parcel) -> bool:
         """Queue a parcel; False while the queue is full."""
 
-    def reports(self) -> list[Report]:
-        """What became of parcels since the last call."""
+    def reports(self, wait_s: float = 0.0) -> list[Report]:
+        """What became of parcels since the last call; waits when there is nothing."""
 
     @property
     def is_broken(self) -> bool:
@@ -119,9 +119,10 @@ class Outbox:
         while self._stuck and self._stuck[0][0] <= now_s:
             self._suspects.append(self._stuck.pop(0)[1])
 
-    def settle(self, now_s: float) -> int:
-        """Take the client's reports. Returns how many."""
-        reports = self._sink.reports()
+    def settle(self, monotonic_s: Callable[[], float], wait_s: float = 0.0) -> int:
+        """Take the client's reports, and wait for the first. Returns how many."""
+        reports = self._sink.reports(wait_s)
+        now_s = monotonic_s()
         for parcel, error in reports:
             self._in_flight -= 1
             self._pacing.settled(len(parcel.value), now_s)

@@ -11,6 +11,8 @@ _BURST_S: Final = 1.0
 _IN_FLIGHT_BYTES_MIN: Final = 262_144
 _IN_FLIGHT_S: Final = 2.0
 _SLOT_S: Final = 1.0
+_TURNOVERS: Final = 2
+"""A slot ends early when what may be on its way has gone so often: then its second half was sent within the slot."""
 _RATIO_MEMORY: Final = 0.7
 
 
@@ -38,12 +40,16 @@ class Pacing:
 
     def may_send(self, now_s: float) -> bool:
         """Whether another parcel may go."""
-        if self.in_flight_bytes >= max(_IN_FLIGHT_BYTES_MIN, self._best_slot_bytes * _IN_FLIGHT_S):
+        if self.in_flight_bytes >= self._in_flight_bytes_max:
             return False
         if self._bytes_per_s == 0:
             return True
         self._fill(now_s)
         return self._tokens > 0
+
+    @property
+    def _in_flight_bytes_max(self) -> float:
+        return max(_IN_FLIGHT_BYTES_MIN, self._best_slot_bytes * _IN_FLIGHT_S)
 
     def _fill(self, now_s: float) -> None:
         burst = self._bytes_per_s * _BURST_S
@@ -62,8 +68,10 @@ class Pacing:
         """The client reported a parcel."""
         self.in_flight_bytes -= size_bytes
         self._slot_bytes += size_bytes
-        if now_s - self._slot_begin_s >= _SLOT_S:
-            rate = self._slot_bytes / (now_s - self._slot_begin_s)
+        elapsed_s = now_s - self._slot_begin_s
+        has_turned_over = elapsed_s > 0 and self._slot_bytes >= _TURNOVERS * self._in_flight_bytes_max
+        if elapsed_s >= _SLOT_S or has_turned_over:
+            rate = self._slot_bytes / elapsed_s
             # forgets slowly what the link once took, so that a pause does not count as a slow link
             self._best_slot_bytes = int(max(rate, self._best_slot_bytes * 0.8))
             self._slot_begin_s, self._slot_bytes = now_s, 0

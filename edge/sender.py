@@ -90,6 +90,7 @@ class Sender:
         self._delivered_of: dict[Chunk, int] = {}
         """In this turn, of each chunk."""
         self._delivered_s = -math.inf
+        self._is_full = False
         self._split_not_before_s = 0.0
         self._rebuild_not_before_s = 0.0
         self._log = structlog.get_logger("edge.sender")
@@ -98,6 +99,11 @@ class Sender:
     def is_waiting(self) -> bool:
         """Whether reports of Kafka are due."""
         return len(self._outbox) > 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there may be more to read, for which there is no room before Kafka has confirmed some."""
+        return self._is_full
 
     @property
     def due_s(self) -> float | None:
@@ -120,6 +126,7 @@ class Sender:
         cost = self._link_cost()
         self._lineup.held = self._upload.held(cost)
         self._pacing.limit(self._upload.limit(cost))
+        self._is_full = False
         for storage_class in (StorageClass.EVENTS, StorageClass.SIGNALS):
             if storage_class not in self._lineup.held:
                 self._read(storage_class, False, now_s)
@@ -130,8 +137,9 @@ class Sender:
         while self._has_room(storage_class, backlog):
             chunk = self._spool.read(storage_class, backlog)
             if chunk is None:
-                break
+                return
             self._take(chunk, now_s)
+        self._is_full = True
 
     def _has_room(self, storage_class: StorageClass, backlog: bool) -> bool:
         live = self._window_bytes[storage_class, self._spool.live_stream(storage_class)]
@@ -187,10 +195,10 @@ class Sender:
     def _put_batch(self, group: Group) -> None:
         self._outbox.put(self._packer.batch(group.members, group.claims))
 
-    def settle(self) -> int:
-        """Take Kafka's reports; begin anew when the client is broken. Returns how many reports."""
+    def settle(self, wait_s: float = 0.0) -> int:
+        """Take Kafka's reports, and wait for the first; begin anew when the client is broken. Returns how many."""
+        settled = self._outbox.settle(self._clock.monotonic_s, wait_s)
         now_s = self._clock.monotonic_s()
-        settled = self._outbox.settle(now_s)
         self._confirm(now_s)
         if self._outbox.is_broken and now_s >= self._rebuild_not_before_s:
             self._log.error("kafka_client_rebuilt", parcels=len(self._outbox))

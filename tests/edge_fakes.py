@@ -29,7 +29,7 @@ class FakeSink:
         self.held.append(parcel)
         return True
 
-    def reports(self) -> list[Report]:
+    def reports(self, wait_s: float = 0.0) -> list[Report]:
         taken, self.pending = self.pending, []
         return taken
 

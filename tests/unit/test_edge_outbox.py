@@ -37,7 +37,7 @@ class World:
     def turn(self, after_s: float = 0.0) -> list[list[int]]:
         """Send and settle; the numbers of what the client holds now."""
         self.now_s += after_s
-        self.outbox.settle(self.now_s)
+        self.outbox.settle(lambda: self.now_s)
         self.outbox.send(self.now_s)
         return [[number_of(each) for _, each in parcel.members] for parcel in self.sink.held]
 
@@ -157,7 +157,7 @@ def test_a_broken_client_is_noticed_and_a_new_one_starts_with_nothing() -> None:
     world.put(1)
     world.turn()
     world.sink.refuse(BROKEN, 1)
-    world.outbox.settle(0.0)
+    world.outbox.settle(lambda: 0.0)
     assert world.outbox.is_broken
     world.outbox.rebuild()
     assert not world.outbox.is_broken
