@@ -1,8 +1,8 @@
 """The indexes of each collection, as data: one for every question that staff and the jobs ask. Pure.
 
-An index on a value that changes with each write costs the fold: 8 of them halve its rate, a wildcard index costs a
-factor of ten (measured). So a signal has an index only where the catalogue says `search`, and what is absent on most
-documents is indexed only where present. `_id` comes last in a key, so that equal values have an order without a sort.
+An index on a value that changes with each write costs the fold: 8 of them halve its rate (measured). So what frames
+change is indexed by its coarse copy (`cloud/search.py`), and what is absent on most documents only where present. `_id`
+comes last where the index gives the order, so that equal values have one without a sort.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from pymongo import IndexModel
 
+from cloud import search
 from wire import catalogue
 from wire.catalogue import Signal
 
@@ -54,7 +55,7 @@ def value_field(signal: Signal) -> str:
     return f"signals.{signal.path}.value"
 
 
-def _signal_index(signal: Signal) -> Index:
+def _value_index(signal: Signal) -> Index:
     field = value_field(signal)
     return Index(signal.path, ((field, 1), ("_id", 1)), present=field)
 
@@ -74,11 +75,23 @@ _TWINS: Final = (
     _by("lifecycle_state", "lifecycle.state", "_id"),
     _by("health_status", "health.status", "_id"),
     _by("finding", "health.open.detector", "_id", present="health.open.detector"),
-    _by("last_seen", "connection.last_seen", "_id"),
     _by("silent", "connection.silent"),
-    Index("location", (("location", "2dsphere"),)),  # documents without a location are left out by its nature
-    *(_signal_index(signal) for signal in catalogue.SIGNALS if signal.search),
+    _by("schema_version", "schema_version", "_id"),
+    _by("seen", search.SEEN),
+    Index("place", ((search.PLACE, "2dsphere"),)),  # documents without a place are left out by its nature
+    _by("values", f"{search.VALUES}.number", f"{search.VALUES}.value", "_id"),
 )
+
+RETIRED: Final[Mapping[str, tuple[Index, ...]]] = MappingProxyType(
+    {
+        "twins": (
+            _by("last_seen", "connection.last_seen", "_id"),
+            Index("location", (("location", "2dsphere"),)),
+            *(_value_index(signal) for signal in catalogue.SIGNALS if signal.search),
+        )
+    }
+)
+"""What former versions made, and is dropped: each of them is a price that every write pays."""
 
 INDEXES: Final[Mapping[str, tuple[Index, ...]]] = MappingProxyType(
     {

@@ -262,7 +262,7 @@ class Rebuild:
     def _overlaid(self, live: Store, first_revision: int, since_ms: int) -> Iterator[Document]:
         for again, held in rebuilt.pairs(live):
             if held is not None and again["revision"] >= first_revision:
-                yield rebuild_compare.overlay(again, upgrades.upgraded(held), since_ms)
+                yield rebuilt.searchable(rebuild_compare.overlay(again, upgrades.upgraded(held), since_ms), again)
 
     def _finish(self, live: Store, hand: Handover) -> None:
         self.view.phase("bringing anomalies and owners up to date")

@@ -8,7 +8,7 @@ import structlog
 from bson.datetime_ms import DatetimeMS
 from pymongo import UpdateOne
 
-from cloud import handover, schema
+from cloud import handover, schema, search, twin
 from cloud.effects import Outgoing
 from cloud.handover import SHADOW_ANOMALIES, SHADOW_TWINS, TWINS
 from cloud.kafka import Outlet
@@ -146,6 +146,12 @@ def pairs(store: Store, asset_ids: Sequence[str] | None = None) -> Iterator[tupl
         ids = {"_id": {"$in": [one["_id"] for one in page]}}
         live = {one["_id"]: one for one in store.database[TWINS].find(ids)}
         yield from ((one, live.get(one["_id"])) for one in page)
+
+
+def searchable(overlaid: Document, again: Document) -> Document:
+    """With the coarse copies that questions find it by, of what it is now."""
+    asset = twin.from_document({**again, **overlaid, "search": None})
+    return {**overlaid, "search": search.document(twin.search_due(asset))}
 
 
 def write_overlaid(store: Store, overlaid: Iterator[Document]) -> None:

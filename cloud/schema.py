@@ -12,7 +12,7 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 from pymongo.write_concern import WriteConcern
 
-from cloud.indexes import INDEXES, Index
+from cloud.indexes import INDEXES, RETIRED, Index
 from cloud.validators import VALIDATORS
 
 log: Final = structlog.get_logger()
@@ -37,6 +37,7 @@ def ensure(database: Database[Document]) -> None:
         elif held[name].get("validator") != validator:
             _validate(majority, name, validator)
         _index(majority[name], INDEXES[name])
+        _retire(majority[name], RETIRED.get(name, ()))
 
 
 def ensure_like(database: Database[Document], name: str, model: str) -> None:
@@ -71,6 +72,14 @@ def _index(collection: Collection[Document], wanted: Sequence[Index]) -> None:
             _drop(collection, index.name)
     if missing:
         collection.create_indexes([index.model() for index in missing])
+
+
+def _retire(collection: Collection[Document], unwanted: Sequence[Index]) -> None:
+    held = {index["name"]: dict(index) for index in collection.list_indexes()}
+    for index in unwanted:
+        if index.name in held and _same(index, held[index.name]):
+            log.info("index no longer needed", collection=collection.name, index=index.name)
+            _drop(collection, index.name)
 
 
 def _same(wanted: Index, held: Mapping[str, Any]) -> bool:

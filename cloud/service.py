@@ -39,6 +39,9 @@ def run(settings: CloudSettings, stop: threading.Event) -> None:
     store = Store(client, settings.mongo, waiting, settings.fold.twin_bytes_max)
     try:
         store.patiently(lambda: ensure(store.database))
+        upgraded = store.upgrade_twins()
+        if upgraded:
+            log.info("twins of older versions upgraded", count=upgraded)
         outlet = Outlet(settings.kafka, waiting)
         sharing = Sharing(settings.fold.asset_bytes_per_turn_max, settings.fold.carried_bytes_max)
         linker, cache = Linker(store, _now_ms), Cache(settings.fold.cached_twins_max)

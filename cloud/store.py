@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -21,9 +22,11 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
+from cloud import search as searches
 from cloud import twin as twins
 from cloud.leaves import Leaves
 from cloud.twin import Twin
+from cloud.upgrades import SCHEMA_VERSION
 from runtime.settings import MongoSettings
 from wire.malformed import Malformed, Reason
 from wire.topics import Kind
@@ -44,6 +47,7 @@ _FOR_NOW: Final = frozenset(
 )
 """The server's codes (MongoDB, `error_codes.yml`) for what passes: nothing is wrong with what was to be written."""
 _DUPLICATE_KEY: Final = 11000
+_PAGE: Final = 1_000
 _FOLD_HALF: Final = {"attributes": 0, "owner": 0, "lifecycle": 0}
 
 
@@ -137,6 +141,19 @@ class Store:
         """The compare-and-set that brings a twin's document to its state in memory."""
         return _twin_write(twin, self._signals(twin))
 
+    def upgrade_twins(self) -> int:
+        """Bring the documents of older versions to today's layout, as a fold would: what nobody is heard of any more
+        must be found as well. One that somebody else writes meanwhile is left to them. Returns how many."""
+        upgraded, last = 0, ""
+        while found := self.patiently(partial(self._older, last)):
+            upgraded += self.write_twins([twins.from_document(document) for document in found]).matched
+            last = found[-1]["_id"]
+        return upgraded
+
+    def _older(self, after: str) -> list[Document]:
+        wanted = {"schema_version": {"$lt": SCHEMA_VERSION}, "_id": {"$gt": after}}
+        return list(self.database[self.twins].find(wanted, _FOLD_HALF, sort=[("_id", 1)], limit=_PAGE))
+
     def _oversized(self, changed: Sequence[Twin], encoded: Sequence[RawBSONDocument | None]) -> dict[int, Malformed]:
         """Those whose half of the document would be larger than is wanted, long before MongoDB's 16 MB."""
         limit = self.twin_bytes_max
@@ -191,6 +208,10 @@ class Store:
 def _twin_write(twin: Twin, signals: RawBSONDocument | None) -> UpdateOne:
     """The compare-and-set that brings a twin's document to its state in memory."""
     fields = twins.fold_fields(twin, twin.revision + 1, signals)
+    due = twins.search_due(twin)
+    if due is not twin.search:  # a twin whose write fails is dropped, and loaded as its document is
+        fields["search"] = searches.document(due)
+        twin.search = due
     return UpdateOne({"_id": twin.asset_id, "revision": twin.revision}, {"$set": fields})
 
 

@@ -11,7 +11,9 @@ from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
 
 from cloud import leaves, upgrades
+from cloud import search as searches
 from cloud.leaves import RANK
+from cloud.search import Search
 from cloud.upgrades import SCHEMA_VERSION
 from cloud.window import Window
 from wire import catalogue
@@ -72,7 +74,7 @@ class Closed(NamedTuple):
 class Twin:
     """The fold's state of one asset. `values` and `times`: catalogue number → value, and its source time in ms, both
     in the order of `leaves.RANK`; `newest_ms`: the latest of them. `inputs`: the detectors' view of the values, once
-    they have looked. `positions`: by topic
+    they have looked. `search`: the coarse copies that its document has, None when it has none. `positions`: by topic
     and partition, since a topic that grows moves an asset to another one while the old one is still being read.
     `heard`: messages of the signals channel so far, whatever became of them: how far in the log the detectors are,
     the same for every worker however it cuts the log."""
@@ -84,6 +86,7 @@ class Twin:
     times: dict[int, int] = field(default_factory=dict)
     newest_ms: int = 0
     inputs: "array[float] | None" = field(default=None, compare=False)
+    search: Search | None = field(default=None, compare=False)
     connection: Connection = field(default_factory=Connection)
     counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
     positions: dict[tuple[str, int], Position] = field(default_factory=dict)
@@ -151,10 +154,20 @@ def fold_fields(twin: Twin, revision: int, signals: Mapping[str, Any] | None = N
             "closed": [[*subject, *closed] for subject, closed in twin.closed.items()],
         },
     }
-    latitude, longitude = twin.values.get(_LATITUDE), twin.values.get(_LONGITUDE)
-    if latitude is not None and longitude is not None:
-        fields["location"] = {"type": "Point", "coordinates": [longitude, latitude]}
+    place = _place(twin)
+    if place is not None:
+        fields["location"] = {"type": "Point", "coordinates": list(place)}
     return fields
+
+
+def search_due(twin: Twin) -> Search:
+    """The coarse copies that its document should have: `twin.search` itself when they may stay."""
+    return searches.renewed(twin.search, twin.values, _place(twin), twin.connection.last_seen_ms)
+
+
+def _place(twin: Twin) -> tuple[Any, Any] | None:
+    latitude, longitude = twin.values.get(_LATITUDE), twin.values.get(_LONGITUDE)
+    return None if latitude is None or longitude is None else (longitude, latitude)
 
 
 def _tree(twin: Twin) -> dict[str, Any]:
@@ -170,7 +183,8 @@ def size_bytes(twin: Twin, signals: RawBSONDocument | None) -> int:
     intervals = sum([len(window.missing) for window in twin.windows.values()])
     numbers = sum([len(state) for state in twin.detectors.values()])
     entries = 150 * len(twin.windows) + 30 * intervals + 16 * numbers + 120 * len(twin.positions)
-    return held + 2_000 + entries + 1_500 * len(twin.findings) + 300 * len(twin.closed)
+    copied = 4 * sum([len(str(twin.values[number])) for number in searches.TEXTS if number in twin.values])
+    return held + copied + 3_500 + entries + 1_500 * len(twin.findings) + 300 * len(twin.closed)
 
 
 def from_document(document: Mapping[str, Any]) -> Twin:
@@ -185,6 +199,7 @@ def from_document(document: Mapping[str, Any]) -> Twin:
         values={number: value for number, value, _ in signals},
         times={number: ts_ms for number, _, ts_ms in signals},
         newest_ms=max((ts_ms for _, _, ts_ms in signals), default=0),
+        search=searches.from_document(document.get("search")),
         connection=_connection(document.get("connection", {}), fold.get("born_ms", 0)),
         counters=dict.fromkeys(COUNTERS, 0) | dict(document.get("counters", {})),
         positions={(topic, at[1]): Position(*at) for topic, *at in fold.get("positions", [])},

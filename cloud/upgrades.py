@@ -11,7 +11,7 @@ from typing import Any, Final
 
 Document = Mapping[str, Any]
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 
 class NewerSchemaError(Exception):
@@ -25,7 +25,12 @@ def _list_positions(document: Document) -> Document:
     return {**document, "fold": {**fold, "positions": listed}} if fold else document
 
 
-STEPS: Final[Mapping[int, Callable[[Document], Document]]] = MappingProxyType({1: _list_positions})
+def _forget_search(document: Document) -> Document:
+    """2 → 3: there was no `search`; the fold writes it when it knows of none."""
+    return {name: part for name, part in document.items() if name != "search"}
+
+
+STEPS: Final[Mapping[int, Callable[[Document], Document]]] = MappingProxyType({1: _list_positions, 2: _forget_search})
 """Version → what makes a document of the next version of it."""
 
 

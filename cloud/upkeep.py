@@ -12,6 +12,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from bson.datetime_ms import DatetimeMS
 from pymongo.errors import PyMongoError
 
+from cloud import search
 from cloud.config import FoldSettings
 from cloud.linker import Linker
 from cloud.metrics import Metrics
@@ -43,7 +44,8 @@ class Upkeep:
     def mark_silent(self) -> None:
         """An asset not heard of for `silent_after_s` is shown as silent; the fold unmarks it when it speaks."""
         before = DatetimeMS(_now_ms() - self._settings.silent_after_s * 1000)
-        overdue: dict[str, Any] = {"connection.last_seen": {"$lt": before}, "connection.silent": False}
+        overdue: dict[str, Any] = {search.SEEN: {"$lt": before}, "connection.last_seen": {"$lt": before}}
+        overdue["connection.silent"] = False
         overdue["schema_version"] = {"$lte": SCHEMA_VERSION}  # a newer document is not ours to touch
         result = self._store.database["twins"].update_many(overdue, {"$set": {"connection.silent": True}})
         if result.modified_count:
@@ -60,10 +62,19 @@ class Upkeep:
         self._metrics.open_anomalies.set(anomalies.count_documents({"status": "open"}))
         self._metrics.owners_linked.set(twins.count_documents({"owner.customer_id": {"$gt": ""}}))
         self._metrics.silent_twins.set(twins.count_documents({"connection.silent": True}))
-        heard = {"connection.last_seen": {"$gt": DatetimeMS(0)}}
-        oldest = twins.find_one(heard, {"connection.last_seen": 1}, sort=[("connection.last_seen", 1)])
-        age_ms = _now_ms() - int(oldest["connection"]["last_seen"]) if oldest else 0
-        self._metrics.oldest_twin_age_seconds.set(max(0, age_ms) / 1000)
+        self._metrics.oldest_twin_age_seconds.set(max(0, self._oldest_age_ms()) / 1000)
+
+    def _oldest_age_ms(self) -> int:
+        """The twin heard of the longest ago is among those whose copy is within a step of the oldest copy."""
+        twins, never = self._store.database["twins"], DatetimeMS(0)
+        oldest: dict[str, Any] = {search.SEEN: {"$gt": never}}
+        first = twins.find_one(oldest, {search.SEEN: 1}, sort=[(search.SEEN, 1)])
+        if first is None:
+            return 0
+        oldest[search.SEEN]["$lte"] = DatetimeMS(int(first["search"]["seen"]) + search.SEEN_STEP_MS)
+        of_them = [{"$match": oldest}, {"$group": {"_id": None, "seen": {"$min": "$connection.last_seen"}}}]
+        found = list(twins.aggregate(of_them))
+        return _now_ms() - int(found[0]["seen"]) if found else 0
 
 
 def _now_ms() -> int:

@@ -94,6 +94,14 @@ _TWIN: Final = {
     "attributes": {"bsonType": "object", "properties": {"vin": _TEXT, "plate": _TEXT}},
     "signals": _OBJECT,
     "location": _POINT,
+    "search": _object(
+        "values seen",
+        {
+            "values": {"bsonType": "array", "items": _object("number value", {"number": _COUNT})},
+            "place": _POINT,
+            "seen": _DATE,
+        },
+    ),
     "connection": _CONNECTION,
     "health": _HEALTH,
     "owner": _OWNER,

@@ -5,7 +5,9 @@ from typing import Any
 
 from pymongo.database import Database
 
-from cloud import schema
+from cloud import schema, search
+from cloud import twin as twins
+from cloud.upgrades import SCHEMA_VERSION
 
 Document = dict[str, Any]
 
@@ -64,7 +66,7 @@ def twin(asset_id: str, kind: str, **fields: Any) -> Document:
     return {
         "_id": asset_id,
         "kind": kind,
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "catalog": "1",
         "revision": 3,
         "attributes": {},
@@ -162,6 +164,24 @@ def station(number: int) -> Document:
     )
 
 
+def with_copies(held: Document) -> Document:
+    """With the coarse copies, which are off by as much as they may be, some to one side and some to the other."""
+    side = 0.99 if sum(held["_id"].encode()) % 2 else -0.99
+    asset = twins.from_document(held)
+    exact = twins.search_due(asset)
+    values = {
+        number: value + side * search.STEPS[number] if search.STEPS[number] else value  # type: ignore[operator]  # only numbers have steps
+        for number, value in exact.values.items()
+    }
+    off = side * search.PLACE_STEP_DEGREES
+    place = (exact.place[0] + off, exact.place[1] + off) if exact.place else None
+    seen_ms = exact.seen_ms - (search.SEEN_STEP_MS if side > 0 else 0)
+    copied = search.Search(values, place, seen_ms)
+    asset.search = copied
+    assert twins.search_due(asset) is copied
+    return {**held, "search": search.document(copied)}
+
+
 def customer_name(number: int) -> str:
     return f"{('Müller', 'Schmidt', 'Østergård', 'García')[number % 4]} {number:05d}"
 
@@ -249,11 +269,11 @@ def event(asset_id: str, seq: int) -> Document:
 def fill(database: Database[Document]) -> None:
     """Schema and documents: 2,000 vehicles, 200 stations, their people and anomalies."""
     schema.ensure(database)
-    twins = [vehicle(number) for number in range(VEHICLES)] + [station(number) for number in range(STATIONS)]
-    database["twins"].insert_many(twins)
+    whole = [vehicle(number) for number in range(VEHICLES)] + [station(number) for number in range(STATIONS)]
+    database["twins"].insert_many([with_copies(held) for held in whole])
     database["customers"].insert_many([customer(number) for number in range(VEHICLES // 2)])
     database["asset_roles"].insert_many([role for number in range(VEHICLES) for role in roles(number)])
-    raised = [anomaly(one, held["_id"], held["kind"]) for held in twins for one in held["health"]["open"]]
+    raised = [anomaly(one, held["_id"], held["kind"]) for held in whole for one in held["health"]["open"]]
     database["anomalies"].insert_many(raised)
     events = [event(vehicle_id(number), seq) for number in range(0, VEHICLES, 100) for seq in range(8)]
     database["events"].insert_many(events)

@@ -33,7 +33,8 @@ _INTEGER_RANGES: Final = {
 
 
 class Signal(NamedTuple):
-    """One row of the catalogue. `search`: staff filter on it, so the twin store keeps an index.
+    """One row of the catalogue. `search`: staff filter on it, so the twin store keeps a copy with an index;
+    `search_step`: how far the value may move before the copy does.
 
     `is_numeric`: its values are numbers (booleans are not). `judge(value)`: see `checked`.
     """
@@ -48,6 +49,7 @@ class Signal(NamedTuple):
     allowed: frozenset[str]
     data_class: str
     search: bool
+    search_step: float
     is_numeric: bool
     judge: Callable[[Any], Value | Malformed]
 
@@ -64,7 +66,8 @@ def _signal(row: Mapping[str, str]) -> Signal:
         max=float(row["max"]) if row["max"] else high,
         allowed=frozenset(row["allowed"].split()),
         data_class=row["data_class"],
-        search=row["search"] == "yes",
+        search=row["search"] != "",
+        search_step=float(row["search"]) if row["search"] not in ("", "yes") else 0.0,
         is_numeric=row["type"] in _INTEGER_RANGES or row["type"] in _FLOATS,
         judge=_never,
     )

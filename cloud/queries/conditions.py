@@ -1,10 +1,12 @@
 """One option each → a MongoDB condition, or what is wrong with the option. Pure."""
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final, get_args
 
+from cloud import search
 from cloud.queries import parsing
 from cloud.queries.asking import CUSTOMERS_MAX, PLATES_MAX, Known, Options
 from cloud.queries.faults import Fault, unknown
@@ -45,15 +47,31 @@ def prefix(field: str, text: str) -> Condition:
 
 
 def circle(point: Point, within_km: float) -> Condition:
-    """Within a radius, in any order: can be counted and combined with other indexes."""
-    centre = [point.longitude, point.latitude]
-    return {"location": {"$geoWithin": {"$centerSphere": [centre, within_km * 1_000 / EARTH_RADIUS_M]}}}
+    """Within a radius, in any order: the index of coarse places finds those that may be, the location decides."""
+    within_m = within_km * 1_000
+    return {
+        search.PLACE: _within(point, within_m + search.PLACE_STEP_M_MAX),
+        "location": _within(point, within_m),
+    }
 
 
-def nearest_first(point: Point, within_km: float) -> Condition:
-    """Within a radius, the nearest first."""
-    geometry = {"type": "Point", "coordinates": [point.longitude, point.latitude]}
-    return {"location": {"$nearSphere": {"$geometry": geometry, "$maxDistance": within_km * 1_000}}}
+def _within(point: Point, metres: float) -> Condition:
+    return {"$geoWithin": {"$centerSphere": [[point.longitude, point.latitude], metres / EARTH_RADIUS_M]}}
+
+
+def distance(point: Point) -> Condition:
+    """The distance of a twin's location in radians (haversine), as an expression."""
+    longitude, latitude = (
+        {"$degreesToRadians": {"$arrayElemAt": ["$location.coordinates", place]}} for place in (0, 1)
+    )
+    here_longitude, here_latitude = math.radians(point.longitude), math.radians(point.latitude)
+    sines = [_squared_sine(latitude, here_latitude), _squared_sine(longitude, here_longitude)]
+    chord = {"$add": [sines[0], {"$multiply": [{"$cos": latitude}, math.cos(here_latitude), sines[1]]}]}
+    return {"$multiply": [2, {"$asin": {"$min": [1, {"$sqrt": chord}]}}]}
+
+
+def _squared_sine(angle: Condition, other: float) -> Condition:
+    return {"$pow": [{"$sin": {"$divide": [{"$subtract": [angle, other]}, 2]}}, 2]}
 
 
 def place(options: Options) -> tuple[Point, float] | Fault | None:
@@ -170,7 +188,7 @@ def _silence(options: Options, now: datetime) -> Condition | Fault | None:
     silence = parsing.duration(options.silent_for)
     if isinstance(silence, Fault):
         return Fault(f"--silent-for: {silence.text}")
-    return {"connection.last_seen": {"$gt": _EPOCH, "$lt": now - silence}}
+    return {search.SEEN: {"$lt": now - silence}, "connection.last_seen": {"$gt": _EPOCH, "$lt": now - silence}}
 
 
 _READERS: Final[tuple[Reader, ...]] = (_kind, _model, _brand, _year, _owner, _vin, _plate, _health, _finding, _state)

@@ -12,12 +12,14 @@ from cloud.queries.parsing import Point
 from cloud.queries.signals import Comparison
 from cloud.validators import STATUSES
 from wire.catalogue import Signal
+from wire.topics import Kind
 
 
 class Query(NamedTuple):
     """`condition` says which twins; `parts` are read one after the other, each in the order of `keys`.
 
-    `signals` are those that were asked about; `notes` are for the person who asks.
+    Without keys it is the nearest to `point` first. `signals` are those that were asked about; `notes` are for the
+    person who asks.
     """
 
     condition: Condition
@@ -47,8 +49,10 @@ def build(options: Options, known: Known, now: datetime) -> Query | list[Fault]:
     notes, implied = _index_or_note(options, shown, bool(wanted) or place is not None)
     wanted += implied + [comparison.condition() for comparison in comparisons]
     if order.signal is not None and all(one.signal != order.signal for one in comparisons):
-        wanted.append({order.by: {"$exists": True}})
+        wanted.append(signals.known(order.signal))
         notes.append(f"twins without a value of {order.signal.path} are left out by --sort")
+    if order.by == ordering.LAST_SEEN and not (wanted or place):
+        wanted = [{"kind": {"$in": [str(kind) for kind in Kind]}}]  # every twin, by an index: then they are sorted
     return _query(wanted, place, order, shown, notes)
 
 
@@ -57,9 +61,7 @@ def _query(
 ) -> Query:
     condition = _all_of([*wanted, conditions.circle(*place)] if place else wanted)
     parts: tuple[Condition, ...] = (condition,)
-    if order.by == "distance" and place:
-        parts = (_all_of([*wanted, conditions.nearest_first(*place)]),)
-    elif order.by == "health":
+    if order.by == "health":
         parts = tuple(_all_of([condition, {"health.status": status}]) for status in STATUSES[:: order.direction])
     return Query(condition, parts, order.keys, tuple(shown), place[0] if place else None, tuple(notes))
 

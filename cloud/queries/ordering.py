@@ -1,6 +1,7 @@
 """`--sort` → the order of the answer. Pure.
 
-Each order is one that an index has; only a signal without an index of its own is sorted by the server in memory.
+An index has the orders by id, model, year and health. What frames change is sorted by the server in memory, the best of
+those that an index finds: the indexes are on coarse copies, the order is exact.
 """
 
 from typing import Final, NamedTuple
@@ -13,11 +14,12 @@ from cloud.queries.signals import Comparison
 from wire import catalogue
 from wire.catalogue import Signal
 
+LAST_SEEN: Final = "connection.last_seen"
 _FIELDS: Final = {
     "id": "_id",
     "model": "attributes.model",
     "year": "attributes.year",
-    "last_seen": "connection.last_seen",
+    "last_seen": LAST_SEEN,
 }
 _ODOMETER: Final = catalogue.BY_PATH["Vehicle.TraveledDistance"]
 NAMES: Final = (*_FIELDS, "health", "odometer", "distance")
@@ -61,7 +63,7 @@ def parse(text: str) -> Order | Fault:
 
 def default(options: Options, comparisons: list[Comparison]) -> Order:
     """Without `--sort`: nearest, else longest silent, else the most extreme of the first compared signal, else by
-    year where several are asked for, else id. It is the order of the filter's own index, which so serves both."""
+    year where several are asked for, else id."""
     if options.near is not None:
         return Order("distance")
     if options.silent_for is not None:

@@ -12,6 +12,7 @@ from pymongo.database import Database
 
 from cloud.queries import conditions
 from cloud.queries.conditions import Condition
+from cloud.queries.parsing import Point
 from runtime.settings import MongoSettings
 
 Document = dict[str, Any]
@@ -22,7 +23,7 @@ _ANSWER_MS_MAX: Final = 5_000
 _BATCH_DOCUMENTS: Final = 1_000
 _SIMILAR_MAX: Final = 5
 _PREFIX_CHARS_MAX: Final = 64
-_PEOPLE: Final = {"fold": 0, "link": 0}
+_PEOPLE: Final = {"fold": 0, "link": 0, "search": 0}
 """Bookkeeping is not for people."""
 
 
@@ -74,6 +75,17 @@ class Reader:
     def twins(self, condition: Condition, keys: list[tuple[str, int]], limit: int) -> list[Document]:
         """Twins as people see them."""
         return self.find("twins", condition, keys, limit, _PEOPLE)
+
+    def nearest(self, condition: Condition, point: Point, limit: int) -> list[Document]:
+        """Twins as people see them, the nearest first."""
+        stages: list[dict[str, Any]] = [
+            {"$match": condition},
+            {"$set": {"_radians": conditions.distance(point)}},
+            {"$sort": {"_radians": 1, "_id": 1}},
+            {"$limit": limit},
+            {"$unset": ["_radians", *_PEOPLE]},
+        ]
+        return self.aggregate("twins", stages)
 
     def count(self, collection: str, condition: Condition) -> int:
         """How many documents match; all of them by what the server keeps count of, since counting would read all."""

@@ -6,6 +6,7 @@ What was typed is only ever compared as a value of the signal's type: it cannot 
 import re
 from typing import Any, Final, NamedTuple
 
+from cloud import search
 from cloud.indexes import value_field
 from cloud.queries.faults import Fault, closest
 from wire import catalogue, limits
@@ -30,11 +31,23 @@ class Comparison(NamedTuple):
     value: Value
 
     def condition(self) -> dict[str, Any]:
-        """The MongoDB condition. `!=` wants a value that differs: a signal never heard of is not one."""
+        """The MongoDB condition: the index of the coarse copy finds what may match, the value itself decides. `!=`
+        wants a value that differs: a signal never heard of is not one."""
         comparison: dict[str, Any] = {_OPERATORS[self.operator]: self.value}
         if self.operator == "!=":
             comparison["$exists"] = True
-        return {value_field(self.signal): comparison}
+        exactly = {value_field(self.signal): comparison}
+        return {**search.copied(self.signal, self._coarsely()), **exactly} if self.signal.search else exactly
+
+    def _coarsely(self) -> dict[str, Any] | None:
+        """What holds of every copy that is within a step of a value that matches."""
+        if self.operator == "!=":
+            return None
+        if not self.signal.search_step or not isinstance(self.value, (int, float)):
+            return {_OPERATORS[self.operator]: self.value}
+        within = 1.001 * self.signal.search_step  # a little more, since fractions are rounded when they are compared
+        low, high = {"$gte": self.value - within}, {"$lte": self.value + within}
+        return {"<": high, "<=": high, ">": low, ">=": low}.get(self.operator, {**low, **high})
 
     @property
     def direction(self) -> int | None:
@@ -42,6 +55,12 @@ class Comparison(NamedTuple):
         if self.operator == "=" or self.signal.type == "string[]":
             return None
         return -1 if self.operator in (">", ">=") else 1
+
+
+def known(signal: Signal) -> dict[str, Any]:
+    """The condition that there is a value."""
+    exactly = {value_field(signal): {"$exists": True}}
+    return {**search.copied(signal), **exactly} if signal.search else exactly
 
 
 def parse(expression: str) -> Comparison | Fault:

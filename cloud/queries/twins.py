@@ -52,7 +52,9 @@ def find(reader: Reader, query: Query, limit: int) -> Found:
     """The first `limit` matches, and how many there are in all."""
     twins: list[Document] = []
     for part in query.parts:
-        twins += reader.twins(part, query.keys, limit + 1 - len(twins))
+        wanted = limit + 1 - len(twins)
+        near = query.point if not query.keys else None
+        twins += reader.nearest(part, near, wanted) if near else reader.twins(part, query.keys, wanted)
         if len(twins) > limit:
             return Found(twins[:limit], _count(reader, query))
     return Found(twins, len(twins))

@@ -175,6 +175,32 @@ def test_a_document_of_a_newer_version_is_left_alone(world: World) -> None:
     assert letters == [("fleet.signals.v1.dlq", b"newer_schema"), ("vehicle.lifecycle.v1.dlq", b"newer_schema")]
 
 
+def test_older_documents_are_upgraded_at_start_though_nobody_is_heard_of_any_more(world: World) -> None:
+    """Silence, places and values of before are found by copies that those documents did not have."""
+    for version in range(1, SCHEMA_VERSION):
+        held = json_util.loads((Path(__file__).parents[1] / "documents" / f"twin_v{version}.json").read_text())
+        world.store.database["twins"].insert_one(held | {"_id": f"car-{version}"})
+    assert world.store.upgrade_twins() == SCHEMA_VERSION - 1
+    assert world.store.upgrade_twins() == 0
+    for version in range(1, SCHEMA_VERSION):
+        twin = world.twin(f"car-{version}")
+        assert twin["schema_version"] == SCHEMA_VERSION
+        assert twin["search"]["place"] == twin["location"]
+        assert twin["search"]["seen"] == twin["connection"]["last_seen"]
+
+
+def test_copies_for_questions_are_written_only_when_what_they_copy_moved_far(world: World) -> None:
+    def heard(seq: int, volts: float) -> dict[str, Any]:
+        said = frame(NOW_MS + seq, {"Vehicle.LowVoltageBattery.CurrentVoltage": volts}, "s", seq)
+        world.fold([record("a", [said], seq)])
+        return {entry["number"]: entry["value"] for entry in world.twin("a")["search"]["values"]}
+
+    assert heard(0, 12.6) == {6: 12.6}
+    world.store.database["twins"].update_one({"_id": "a"}, {"$set": {"search.values.0.value": 12.5}})
+    assert heard(1, 12.7) == {6: 12.5}, "not written again"
+    assert heard(2, 11.2) == {6: 11.2}
+
+
 def test_an_older_document_is_upgraded_when_it_is_touched(world: World) -> None:
     """A document that version 1 wrote, in the database: the next frame brings it to today's layout, with its counts."""
     document = json_util.loads((Path(__file__).parents[1] / "documents" / "twin_v1.json").read_text())

@@ -1,8 +1,9 @@
 """Every question is answered by indexes: what the server says of its plans."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from operator import eq, ge, gt, le, lt, ne
 from typing import Any, Final
 
 import pymongo
@@ -13,13 +14,21 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from cloud import query_cli
-from cloud.queries import filters, twins
+from cloud.queries import filters, formats, twins
 from cloud.queries.asking import Options
 from cloud.queries.filters import Query
 from cloud.queries.reading import Reader
 from tests import cloud_query_fleet as fleet
 
 LIMIT: Final = 20
+COMPARED: Final[dict[str, Callable[[float, float], bool]]] = {
+    "<": lt,
+    "<=": le,
+    ">": gt,
+    ">=": ge,
+    "=": eq,
+    "!=": ne,
+}
 MUNICH: Final = f"{fleet.MUNICH[0]},{fleet.MUNICH[1]}"
 
 
@@ -86,23 +95,23 @@ ALONE: Final = [
     ({"health": ("critical",)}, "health_status"),
     ({"health": ("service+",)}, "health_status"),
     ({"finding": ("low_voltage_battery",)}, "finding"),
-    ({"silent_for": "2h"}, "last_seen"),
+    ({"silent_for": "2h"}, "seen"),
     ({"state": "built"}, "lifecycle_state"),
-    ({"near": MUNICH, "within_km": 20.0}, "location"),
-    ({"near": MUNICH, "within_km": 2.0, "sort": "id"}, "location"),
-    ({"where": ("LowVoltageBattery.CurrentVoltage<12.2",)}, "Vehicle.LowVoltageBattery.CurrentVoltage"),
-    ({"where": ("LowVoltageBattery.CurrentVoltage>13.3",)}, "Vehicle.LowVoltageBattery.CurrentVoltage"),
-    ({"where": ("Powertrain.Type=ELECTRIC",)}, "Vehicle.Powertrain.Type"),
-    ({"where": ("DTCList=P0301",)}, "Vehicle.Diagnostics.DTCList"),
-    ({"where": ("IsMILOn=yes",)}, "Vehicle.Diagnostics.IsMILOn"),
-    ({"where": ("FirmwareVersion!=2.0.0",)}, "Station.Controller.FirmwareVersion"),
-    ({"where": ("ChargingStation.AvailabilityState=Faulted",)}, "Station.ChargingStation.AvailabilityState"),
+    ({"near": MUNICH, "within_km": 20.0}, "place"),
+    ({"near": MUNICH, "within_km": 2.0, "sort": "id"}, "place"),
+    ({"where": ("LowVoltageBattery.CurrentVoltage<12.2",)}, "values"),
+    ({"where": ("LowVoltageBattery.CurrentVoltage>13.3",)}, "values"),
+    ({"where": ("Powertrain.Type=ELECTRIC",)}, "values"),
+    ({"where": ("DTCList=P0301",)}, "values"),
+    ({"where": ("IsMILOn=yes",)}, "values"),
+    ({"where": ("FirmwareVersion!=2.0.0",)}, "values"),
+    ({"where": ("ChargingStation.AvailabilityState=Faulted",)}, "values"),
     ({"where": ("Speed>128",)}, "kind"),
     ({"where": ("EVSE.Power=0",)}, "kind"),
     ({"sort": "-year"}, "year"),
     ({"sort": "model"}, "model"),
-    ({"sort": "last_seen"}, "last_seen"),
-    ({"sort": "-odometer"}, "Vehicle.TraveledDistance"),
+    ({"sort": "last_seen"}, "kind"),
+    ({"sort": "-odometer"}, "values"),
     ({"sort": "-health"}, "health_status"),
     ({"sort": "Speed"}, "kind"),
 ]
@@ -137,6 +146,46 @@ def test_no_plan_reads_the_whole_collection(database: Database[dict[str, Any]], 
         found = {stage for stage, _ in stages(plan)}
         assert "COLLSCAN" not in found
         assert found & {"IXSCAN", "GEO_NEAR_2DSPHERE", "COUNT_SCAN", "IDHACK", "EOF"}
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+@pytest.mark.parametrize("bound", [180, 199.5, 200, 229, 230])
+@pytest.mark.parametrize("operator", ["<", "<=", ">", ">=", "=", "!="])
+def test_copies_that_are_off_by_a_step_change_no_answer(
+    database: Database[dict[str, Any]], operator: str, bound: float, direction: int
+) -> None:
+    path = "Vehicle.Chassis.Axle.Row1.Wheel.Left.Tire.Pressure"
+    if not float(bound).is_integer() and "=" in (operator, operator[1:]):
+        return  # of whole numbers, none is a fraction
+    sort = "-" * (direction < 0) + path
+    found = twins.find(
+        Reader(database, 5_000), built(database, where=(f"{path}{operator}{bound}",), sort=sort), fleet.VEHICLES
+    )
+    values = {fleet.vehicle_id(number): 230 - number % 60 for number in range(fleet.VEHICLES)}
+    holds = COMPARED[operator]
+    expected = sorted(((value, name) for name, value in values.items() if holds(value, bound)), reverse=direction < 0)
+    assert [one["_id"] for one in found.twins] == [name for _, name in expected]
+    assert found.matched == len(expected)
+
+
+@pytest.mark.parametrize("within_km", [1.0, 3.0, 20.0, 150.0])
+def test_coarse_places_change_no_answer_and_no_order(database: Database[dict[str, Any]], within_km: float) -> None:
+    query = built(database, near=MUNICH, within_km=within_km)
+    found = twins.find(Reader(database, 5_000), query, 50)
+    assert query.point is not None
+    away = {held["_id"]: formats.distance_m(query.point, held) for held in map(fleet.vehicle, range(fleet.VEHICLES))}
+    expected = sorted((metres, name) for name, metres in away.items() if metres and metres <= within_km * 1_000)
+    zero = [(0.0, name) for name, metres in away.items() if metres == 0]
+    assert [one["_id"] for one in found.twins] == [name for _, name in (zero + expected)[:50]]
+    assert found.matched == len(zero + expected)
+    assert "search" not in found.twins[0]
+
+
+@pytest.mark.parametrize("minutes", [50, 53, 101, 400])
+def test_coarse_times_change_no_answer_and_no_order(database: Database[dict[str, Any]], minutes: int) -> None:
+    found = twins.find(Reader(database, 5_000), built(database, silent_for=f"{minutes}m"), fleet.VEHICLES)
+    silent = [number for number in range(1, fleet.VEHICLES, 50) if number >= minutes]
+    assert [one["_id"] for one in found.twins] == [fleet.vehicle_id(number) for number in reversed(silent)]
 
 
 COMMANDS: Final = [

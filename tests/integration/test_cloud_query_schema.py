@@ -10,7 +10,7 @@ from pymongo.errors import DuplicateKeyError, WriteError
 
 from cloud import schema
 from cloud import twin as twins
-from cloud.indexes import INDEXES
+from cloud.indexes import INDEXES, RETIRED
 from cloud.validators import VALIDATORS
 from tests import cloud_query_fleet
 from wire.topics import Kind
@@ -72,6 +72,19 @@ def test_indexes_of_others_stay(database: Database[dict[str, Any]]) -> None:
     database["twins"].create_index([("attributes.color", 1)], name="color")
     schema.ensure(database)
     assert "color" in database["twins"].index_information()
+
+
+def test_indexes_of_former_versions_are_dropped_and_alike_ones_of_others_stay(
+    database: Database[dict[str, Any]],
+) -> None:
+    schema.ensure(database)
+    wanted = state(database)
+    database["twins"].create_indexes([index.model() for index in RETIRED["twins"]])
+    schema.ensure(database)
+    assert state(database) == wanted
+    database["twins"].create_index([("location", "2dsphere")], name="operators_own")
+    schema.ensure(database)
+    assert "operators_own" in database["twins"].index_information()
 
 
 def test_a_changed_validator_is_replaced(database: Database[dict[str, Any]]) -> None:

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloud import search
 from cloud.queries import anomalies, conditions, filters, parsing
 from cloud.queries.asking import CUSTOMERS_MAX, PLATES_MAX, Known, Options
 from cloud.queries.faults import Fault, unknown
 from cloud.queries.filters import Query
+from wire import catalogue
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 KNOWN = Known(
@@ -21,6 +23,12 @@ KNOWN = Known(
     plate_assets=("veh-1",),
 )
 SIGNAL = "signals.Vehicle.LowVoltageBattery.CurrentVoltage.value"
+COPY = "search.values"
+STEP = 1.001 * catalogue.BY_NUMBER[6].search_step
+
+
+def copy(comparison: dict[str, Any]) -> dict[str, Any]:
+    return {"$elemMatch": {"number": 6, "value": comparison}}
 
 
 def query(known: Known = KNOWN, **options: Any) -> Query:
@@ -53,11 +61,17 @@ def faults(known: Known = KNOWN, **options: Any) -> str:
         ({"health": ("service+",)}, {"health.status": {"$in": ["service", "critical"]}}),
         ({"health": ("ok", "watch")}, {"health.status": {"$in": ["ok", "watch"]}}),
         ({"finding": ("low voltage battery",)}, {"health.open.detector": {"$in": ["low_voltage_battery"]}}),
-        ({"where": ("LowVoltageBattery.CurrentVoltage<12.2",)}, {SIGNAL: {"$lt": 12.2}}),
+        (
+            {"where": ("LowVoltageBattery.CurrentVoltage<12.2",)},
+            {COPY: copy({"$lte": 12.2 + STEP}), SIGNAL: {"$lt": 12.2}},
+        ),
         ({"state": "delivered"}, {"lifecycle.state": "delivered"}),
         (
             {"silent_for": "2h"},
-            {"connection.last_seen": {"$gt": datetime.fromtimestamp(0, UTC), "$lt": NOW - timedelta(hours=2)}},
+            {
+                "search.seen": {"$lt": NOW - timedelta(hours=2)},
+                "connection.last_seen": {"$gt": datetime.fromtimestamp(0, UTC), "$lt": NOW - timedelta(hours=2)},
+            },
         ),
     ],
 )
@@ -73,7 +87,8 @@ def test_all_filters_must_match() -> None:
 
 def test_two_comparisons_of_one_signal_make_a_range() -> None:
     built = query(where=("LowVoltageBattery.CurrentVoltage>11", "LowVoltageBattery.CurrentVoltage<12"))
-    assert built.condition == {"$and": [{SIGNAL: {"$gt": 11.0}}, {SIGNAL: {"$lt": 12.0}}]}
+    above = {COPY: copy({"$gte": 11 - STEP}), SIGNAL: {"$gt": 11.0}}
+    assert built.condition == {"$and": [above, {COPY: copy({"$lte": 12 + STEP}), SIGNAL: {"$lt": 12.0}}]}
     assert len(built.signals) == 1
 
 
@@ -154,12 +169,13 @@ def test_sorting_by_health_reads_one_status_after_the_other() -> None:
     assert [part["$and"][1]["health.status"] for part in parts] == ["critical", "service", "watch", "ok"]
 
 
-def test_near_counts_a_circle_and_reads_the_nearest_first() -> None:
+def test_near_reads_a_wider_circle_of_coarse_places_and_decides_by_the_location() -> None:
     built = query(near="48.1,11.5", within_km=10.0)
-    assert built.parts[0]["location"]["$nearSphere"]["$maxDistance"] == 10_000
-    centre, radians = built.condition["location"]["$geoWithin"]["$centerSphere"]
-    assert centre == [11.5, 48.1]
-    assert radians == pytest.approx(10_000 / conditions.EARTH_RADIUS_M)
+    assert built.parts == (built.condition,)
+    for field, metres in (("location", 10_000), ("search.place", 10_000 + search.PLACE_STEP_M_MAX)):
+        centre, radians = built.condition[field]["$geoWithin"]["$centerSphere"]
+        assert centre == [11.5, 48.1]
+        assert radians == pytest.approx(metres / conditions.EARTH_RADIUS_M)
 
 
 def test_a_signal_without_an_index_goes_by_its_kind_and_says_so() -> None:
@@ -175,7 +191,7 @@ def test_a_signal_without_an_index_beside_another_filter_says_so() -> None:
 
 def test_an_order_by_a_signal_leaves_out_who_has_none_and_says_so() -> None:
     built = query(sort="LowVoltageBattery.CurrentVoltage")
-    assert built.condition == {SIGNAL: {"$exists": True}}
+    assert built.condition == {COPY: {"$elemMatch": {"number": 6}}, SIGNAL: {"$exists": True}}
     assert "left out" in built.notes[0]
 
 

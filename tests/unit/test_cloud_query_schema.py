@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from cloud.indexes import INDEXES, PER_COLLECTION_MAX, Index, value_field
+from cloud.indexes import INDEXES, PER_COLLECTION_MAX, Index
 from cloud.validators import VALIDATORS
-from wire import catalogue
 
 DRAFT_4 = {"bsonType", "enum", "required", "properties", "additionalProperties", "items"} | {
     "minItems",
@@ -29,9 +28,10 @@ def test_index_names_and_keys_are_distinct(collection: str) -> None:
     assert len({index.keys for index in indexes}) == len(indexes)
 
 
-def test_a_signal_has_an_index_exactly_when_the_catalogue_says_search() -> None:
-    indexed = {field for index in INDEXES["twins"] for field, _ in index.keys if str(field).startswith("signals.")}
-    assert indexed == {value_field(signal) for signal in catalogue.SIGNALS if signal.search}
+def test_no_index_is_on_what_frames_change() -> None:
+    fields = {str(field) for index in INDEXES["twins"] for field, _ in index.keys}
+    changed = ("signals", "location", "connection.last_seen", "revision", "counters", "fold")
+    assert not [field for field in fields if field.startswith(changed)]
 
 
 def test_only_the_vin_is_unique() -> None:

@@ -102,7 +102,10 @@ def test_not_equal_wants_a_value_that_differs() -> None:
     comparison = signals.parse("Powertrain.Type!=ELECTRIC")
     assert isinstance(comparison, Comparison)
     field = "signals.Vehicle.Powertrain.Type.value"
-    assert comparison.condition() == {field: {"$ne": "ELECTRIC", "$exists": True}}
+    assert comparison.condition() == {
+        "search.values": {"$elemMatch": {"number": 14}},
+        field: {"$ne": "ELECTRIC", "$exists": True},
+    }
 
 
 @given(
@@ -114,7 +117,11 @@ def test_no_text_becomes_an_operator(path: str, operator: str, text: str) -> Non
     comparison = signals.parse(f"{path}{operator}{text}")
     if isinstance(comparison, Fault):
         return
-    ((field, condition),) = comparison.condition().items()
-    assert field == f"signals.{path}.value"
-    assert set(condition) <= {"$lt", "$lte", "$gt", "$gte", "$eq", "$ne", "$exists"}
-    assert all(isinstance(value, bool | int | float | str) for value in condition.values())
+    asked = comparison.condition()
+    exact = asked.pop(f"signals.{path}.value")
+    copied = asked.pop("search.values", {"$elemMatch": {}})["$elemMatch"]
+    assert not asked
+    assert copied.get("number", catalogue.BY_PATH[path].number) == catalogue.BY_PATH[path].number
+    for condition in (exact, copied.get("value", {})):
+        assert set(condition) <= {"$lt", "$lte", "$gt", "$gte", "$eq", "$ne", "$exists"}
+        assert all(isinstance(value, bool | int | float | str) for value in condition.values())

@@ -120,7 +120,7 @@ CALLS_ON_IMPORT = {
     # command lines
     "typer.Typer", "typer.Option", "typer.Argument", "app.add_typer",
     # ours, in modules that also use a client library
-    "cloud.indexes._by", "cloud.indexes._signal_index",
+    "cloud.indexes._by", "cloud.indexes._value_index",
 }  # fmt: skip
 """What may be called while a module is imported, besides pure functions and value classes of ours: it makes a value
 and touches nothing outside."""
