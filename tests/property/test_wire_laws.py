@@ -43,7 +43,8 @@ def of_type(kind: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
         case msgspec.inspect.IntType():
             return st.integers(kind.ge if kind.ge is not None else -(2**70), kind.le if kind.le is not None else 2**70)
         case msgspec.inspect.FloatType():
-            return fractions.map(abs) if kind.ge is not None or kind.gt is not None else fractions
+            positive = fractions.map(abs) if kind.ge is not None or kind.gt is not None else fractions
+            return positive if kind.le is None else positive.map(lambda number: min(number, kind.le - 0.5))
         case msgspec.inspect.StrType():
             pattern = kind.pattern and kind.pattern.replace(r"\Z", "")
             matching = st.from_regex(re.compile(pattern), fullmatch=True) if pattern else texts

@@ -57,7 +57,7 @@ def test_a_workers_page_is_read_as_its_metrics_were_set() -> None:
         pass
     found = workers.worker("u", True, workers._samples(generate_latest(metrics.registry).decode()))
     assert (found.folded, found.dead_letters, found.records_per_turn) == (40, 3, 2.0)
-    assert (found.age_p50_s, found.age_p99_s) == (0.25, 5.0)
+    assert (found.age_p50_s, found.age_p99_s) == (0.2, 5.0)
     assert list(found.stage_ms) == ["fold"]
 
 
