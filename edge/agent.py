@@ -89,7 +89,7 @@ class Agent:
         self._lost_logged = 0
         self._wait_s = _WAIT_S_MIN
         self._is_pressed = False
-        self._posted: deque[Callable[[], None]] = deque()
+        self._posted: deque[Callable[[], object]] = deque()
         self.last_turn_s = clock.monotonic_s()
         """When the loop last came round, on the monotonic clock: whoever watches sees that it turns."""
         self._disk_since_s: float | None = None
@@ -115,7 +115,7 @@ class Agent:
         """Make the next turn write a checkpoint; callable from any thread."""
         self._checkpoint_due = True
 
-    def post(self, action: Callable[[], None]) -> None:
+    def post(self, action: Callable[[], object]) -> None:
         """Let the loop do something between two rounds; callable from any thread. `action` must not raise."""
         self._posted.append(action)
 

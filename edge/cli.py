@@ -74,9 +74,10 @@ def _load(config: Path | None) -> EdgeSettings:
 def _serve(loaded: EdgeSettings, config: Path | None) -> None:
     from confluent_kafka import KafkaException  # not needed to check or to look at a spool
 
-    from edge import service
+    from edge import heap, service
     from edge.spool.disk import LockedError
 
+    heap.keep_small()
     faulthandler.enable()  # a watchdog's SIGABRT shows what every thread was doing
     stop = stopping.stop_event()
     try:

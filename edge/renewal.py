@@ -24,7 +24,10 @@ class Renewal:
     """The first of `clients` judges; `post` lets the thread that owns it do something. The others follow it."""
 
     def __init__(
-        self, clients: Sequence[Renewable], settings: EdgeKafkaSettings, post: Callable[[Callable[[], None]], None]
+        self,
+        clients: Sequence[Renewable],
+        settings: EdgeKafkaSettings,
+        post: Callable[[Callable[[], object]], None],
     ) -> None:
         self._clients = clients
         self._settings = settings
@@ -38,16 +41,17 @@ class Renewal:
         if found != self._used:
             self._post(lambda: self._renew(self._settings, found))
 
-    def use(self, settings: EdgeKafkaSettings) -> None:
-        """Renew the client with other settings; callable from any thread."""
+    def use(self, settings: EdgeKafkaSettings, done: Callable[[bool], object]) -> None:
+        """Renew the client with other settings, and say whether it takes them; callable from any thread."""
         found = tls.stamps(settings.secret_files)
-        self._post(lambda: self._renew(settings, found))
+        self._post(lambda: done(self._renew(settings, found)))
 
-    def _renew(self, settings: EdgeKafkaSettings, found: dict[Path, tls.Stamp | None]) -> None:
+    def _renew(self, settings: EdgeKafkaSettings, found: dict[Path, tls.Stamp | None]) -> bool:
         try:
             for client in self._clients:
                 client.renew(settings)
         except Exception as error:  # half of a renewal, or a wrong one: the old client goes on
             self._log.error("kafka_settings_unusable", error=str(error), advice="the old ones stay; tried again")
-            return
+            return False
         self._settings, self._used = settings, found
+        return True

@@ -237,11 +237,20 @@ class Service:
             self._change_upload(self._settings.upload)
         if self._upkeep is not None:
             self._upkeep.report_every(self._settings.health.report_interval_s)
+        self._rules.reload()
         if self._settings.kafka != old.kafka:
-            self._renewal.use(self._settings.kafka)
+            self._renewal.use(self._settings.kafka, lambda taken: self._judge_reload(change, None if taken else old))
         else:
             self._renewal.check()
-        self._rules.reload()
+            self._judge_reload(change)
+
+    def _judge_reload(self, change: Change, kafka_of: EdgeSettings | None = None) -> None:
+        """`kafka_of`: Kafka's client refused its new settings and goes on with these."""
+        if kafka_of is not None:
+            self._settings = self._settings.model_copy(update={"kafka": kafka_of.kafka})
+            self._counts.reloads["refused"] += 1
+            self._log.error("reload_refused", keys=["kafka"], advice="Kafka's client cannot use these settings")
+            return
         self._counts.reloads["partly" if change.refused else "applied"] += 1
         self._log.info("reloaded", applied=change.applied)
         if change.refused:

@@ -163,6 +163,18 @@ def test_a_reload_applies_what_can_change_and_names_what_cannot(agent: Process, 
     assert 'config_reloads_total{result="partly"} 1.0' in agent.get("/metrics")[1]
 
 
+def test_a_reload_that_the_kafka_client_refuses_counts_as_refused_each_time(agent: Process, manager: Manager) -> None:
+    assert manager.hear("READY=1"), agent.log()
+    beyond_what_librdkafka_takes = "reconnect_backoff_ms_max = 99999999999\n[spool]"
+    agent.file.write_text(agent.file.read_text().replace("[spool]", beyond_what_librdkafka_takes))
+    for times in (1, 2):
+        agent.process.send_signal(signal.SIGHUP)
+        count = f'config_reloads_total{{result="refused"}} {times}.0'
+        wait_until(lambda count=count: count in agent.get("/metrics")[1], what=agent.log())
+    assert 'result="applied"' not in agent.get("/metrics")[1]
+    assert agent.events("reloaded") == []
+
+
 def test_a_reload_of_a_faulty_file_changes_nothing_and_says_why(agent: Process, manager: Manager) -> None:
     assert manager.hear("READY=1"), agent.log()
     agent.write("gatway = 5", level="loud")

@@ -81,7 +81,17 @@ def test_what_cannot_be_used_is_tried_again_until_it_can(password):
 def test_after_other_settings_their_files_are_watched(password, tmp_path):
     client = Client()
     renewal = Renewal([client], EdgeKafkaSettings(), lambda action: action())
-    renewal.use(sasl(password, linger_ms=9))
+    said: list[bool] = []
+    renewal.use(sasl(password, linger_ms=9), said.append)
+    assert said == [True]
     password.write_text("second")
     renewal.check()
     assert client.renewed == [sasl(password, linger_ms=9)] * 2
+
+
+def test_whoever_asked_for_other_settings_hears_that_they_were_refused(password):
+    client, said = Client(), list[bool]()
+    renewal = Renewal([client], EdgeKafkaSettings(), lambda action: action())
+    client.refuses = True
+    renewal.use(sasl(password), said.append)
+    assert said == [False]
