@@ -26,13 +26,13 @@ _FIXED: Final[dict[str, Any]] = {
 _MOVING: Final = {
     "Vehicle.Speed": (0.0, 130.0),
     "Vehicle.LowVoltageBattery.CurrentVoltage": (13.8, 14.4),
-    "Vehicle.CurrentLocation.Latitude": (47.5, 54.5),
-    "Vehicle.CurrentLocation.Longitude": (6.2, 14.8),
     "Vehicle.CurrentLocation.Heading": (0.0, 359.9),
     "Vehicle.Powertrain.CombustionEngine.Speed": (800.0, 4500.0),
     "Vehicle.Powertrain.CombustionEngine.EngineCoolant.Temperature": (85.0, 96.0),
 }
-SIGNALS_PER_FRAME: Final = len(_FIXED) + len(_MOVING) + 1
+_METRES_PER_FRAME: Final = 200
+_METRES_PER_DEGREE: Final = 111_320
+SIGNALS_PER_FRAME: Final = len(_FIXED) + len(_MOVING) + 3
 _NUMBER_OF: Final = {signal.path: signal.number for signal in catalogue.SIGNALS}
 
 
@@ -67,10 +67,10 @@ class Workload(NamedTuple):
     def frames(self, index: int) -> list[Frame]:
         """The frames of a record; the last is of the moment when it is received."""
         chance = random.Random(index)  # noqa: S311 - made-up cars
-        turn, count = index // self.assets, self.frames_per_record
+        (turn, asset), count = divmod(index, self.assets), self.frames_per_record
         step_ms = self.interval_ms // count
         return [
-            _frame(chance, turn * count + place, self.due_ms(index) - step_ms * (count - 1 - place))
+            _frame(chance, asset, turn * count + place, self.due_ms(index) - step_ms * (count - 1 - place))
             for place in range(count)
         ]
 
@@ -120,11 +120,17 @@ def _asset_id(asset: int) -> str:
     return f"car-{asset:06d}"
 
 
-def _frame(chance: random.Random, seq: int, ts_ms: int) -> Frame:
+def _frame(chance: random.Random, asset: int, seq: int, ts_ms: int) -> Frame:
+    """Cars drive north on meridians of their own; where they started is spread over Germany."""
+    driven_m = seq * _METRES_PER_FRAME
+    place = {
+        "Vehicle.CurrentLocation.Latitude": 47.5 + (asset * 0.61803 % 1) * 6.5 + driven_m / _METRES_PER_DEGREE,
+        "Vehicle.CurrentLocation.Longitude": 6.2 + (asset * 0.41421 % 1) * 8.6,
+    }
     values: dict[str, Any] = {
         path: round(low + (high - low) * chance.random(), 3) for path, (low, high) in _MOVING.items()
     }
-    return Frame(ts_ms, seq, values | _FIXED | {"Vehicle.TraveledDistance": 1_000_000 + seq * 200})
+    return Frame(ts_ms, seq, values | _FIXED | place | {"Vehicle.TraveledDistance": 1_000_000 + driven_m})
 
 
 def _payload(frame: Frame, asset: int, session: str) -> bytes:
