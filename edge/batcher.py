@@ -50,6 +50,8 @@ class Batcher:
     def __init__(self, limits: Limits) -> None:
         self.size_bytes = 0
         """Payloads that are held."""
+        self.bundle_count = 0
+        """Of what is held."""
         self._limits = limits
         self._open: dict[tuple[bytes, int], Group] = {}  # in the order of opening, so the first is due first
         self._full: deque[Group] = deque()
@@ -79,6 +81,7 @@ class Batcher:
             group = self._open[key] = Group(now_s)
         group.add(sequence, bundle, chunk)
         self.size_bytes += len(bundle.packed)
+        self.bundle_count += 1
         if group.count >= self._limits.frames_max:
             self._full.append(self._open.pop(key))
 
@@ -100,6 +103,7 @@ class Batcher:
                 group = self._open.pop(key)
         if group is not None:
             self.size_bytes -= group.size_bytes
+            self.bundle_count -= len(group.members)
         return group
 
     @property
@@ -113,4 +117,4 @@ class Batcher:
         """Forget everything: it will be read again."""
         self._open.clear()
         self._full.clear()
-        self.size_bytes = 0
+        self.size_bytes = self.bundle_count = 0

@@ -183,14 +183,14 @@ class Sender:
     def produce(self, everything: bool = False) -> int:
         """Close batches that are full or due, or with `everything` all, and send. Returns how many parcels."""
         now_s = self._clock.monotonic_s()
-        everything = everything or self._is_held_up()
-        while (group := self._batcher.pop(now_s, everything)) is not None:
+        while (group := self._batcher.pop(now_s, everything or self._is_held_up())) is not None:
             self._put_batch(group)
         return 0 if self._outbox.is_broken else self._outbox.send(now_s)
 
     def _is_held_up(self) -> bool:
-        """Whether most of what may be on its way waits in open batches: no more is read until they leave."""
-        return self._batcher.size_bytes * 2 > self._window_bytes_max
+        """Whether most of what may be on its way waits in open batches: then the oldest leave, to make room."""
+        held_bytes = self._batcher.size_bytes + _RECORD_BYTES * self._batcher.bundle_count
+        return held_bytes * 2 > self._window_bytes_max
 
     def _put_batch(self, group: Group) -> None:
         self._outbox.put(self._packer.batch(group.members, group.claims))

@@ -155,3 +155,12 @@ def test_a_metered_rate_is_kept() -> None:
         world.sink.deliver()
     given = sum(len(parcel.value) for parcel in world.sink.delivered)
     assert 4_000 < given < 7_500
+
+
+def test_a_window_full_of_single_messages_of_many_devices_does_not_wait_for_their_age() -> None:
+    world = World(ROOMY._replace(read_bytes=2_000), window_bytes_max=8_000)
+    for device in range(20):
+        world.receiver.signals(device, size=50, now_ms=world.clock.wall_ms, asset_id=f"car-{device}")
+    world.turns(1, pause_ms=0)
+    world.turns(1, pause_ms=0)
+    assert len(world.sink.held) > 0, "their payloads are a part of the window only, but it holds no more"
