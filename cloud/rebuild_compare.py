@@ -104,7 +104,7 @@ def overlay(rebuilt: Document, live: Document, since_ms: int) -> dict[str, Any]:
     return {
         "_id": live["_id"],
         **fields,
-        "schema_version": live["schema_version"],
+        "schema_version": rebuilt["schema_version"],
         "signals": _newer(rebuilt.get("signals", {}), live.get("signals", {})),
         "health": {
             "status": worst["severity"] if worst else "ok",

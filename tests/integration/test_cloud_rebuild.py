@@ -20,6 +20,7 @@ from confluent_kafka.admin import AdminClient
 from pymongo import MongoClient
 
 from cloud import topics_admin
+from cloud import twin as twins
 from cloud.config import ConsumerSettings, TopicSettings
 from tests.cloud_world import frame, record
 
@@ -225,11 +226,15 @@ def test_from_a_time_on_keeps_what_was_counted_before(busy: Fleet) -> None:
     fleet.send(30)
     fleet.until_folded()
     fleet.database["twins"].update_one({"_id": "car-6"}, {"$set": {"signals.Vehicle.Speed.value": 1.5}})
-    held = {asset_id: twin["health"] for asset_id, twin in fleet.twins().items()}
+    held = {asset_id: one["health"] for asset_id, one in fleet.twins().items()}
     result = fleet.rebuild("--from", since)
     assert result["records"] == 30 * ASSETS
     fleet.check()
-    assert {asset_id: twin["health"] for asset_id, twin in fleet.twins().items()} == held
+    assert {asset_id: one["health"] for asset_id, one in fleet.twins().items()} == held
+    for document in fleet.twins().values():
+        asset = twins.from_document(document)
+        assert asset.search is not None
+        assert twins.search_due(asset) is asset.search, "questions find it by what it is now"
 
 
 def test_what_cannot_be_right_is_refused_with_what_is_possible(busy: Fleet, apache_kafka_if_chosen: None) -> None:
