@@ -54,13 +54,17 @@ def settings() -> Settings:
 
 
 def skip_older_records(endpoints: stack.Endpoints, own: Settings, stop: threading.Event) -> None:
-    """Commit the end of every topic for the run's own group, so that the fold begins there.
+    """Commit the end of every topic for the run's own groups, so that fold and history begin there.
 
     Raises ServerError and InterruptedByUserError.
     """
     group = own.environment.get(_GROUP)
-    if group is None:
-        return
+    if group is not None:
+        for name in (group, f"{group}-history"):
+            _skip(endpoints, name, stop)
+
+
+def _skip(endpoints: stack.Endpoints, group: str, stop: threading.Event) -> None:
     consumer = Consumer(
         {
             "bootstrap.servers": endpoints.kafka_bootstrap_servers,

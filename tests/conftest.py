@@ -7,6 +7,7 @@
 import contextlib
 import os
 import secrets
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -32,6 +33,13 @@ def _logs_as_they_were() -> Iterator[None]:
     """A command run inside a test sends the logs to that test's stderr, which is closed after it."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """A shell starts what it runs in the background with Ctrl-C ignored, and children would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
