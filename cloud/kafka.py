@@ -211,7 +211,8 @@ class Source:
         self._commit()
         self._on_lost(_consumer, partitions)
 
-    def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        consumer.resume(partitions)  # librdkafka keeps the pause: one that came back would never be read again
         self._owned -= _places(partitions)
         self.lost_ownership = True
         self._forget(partitions)

@@ -115,6 +115,25 @@ def test_a_busy_asset_leaves_its_share_of_a_turn_to_others(mongodb_uri: str, mon
     world.client.close()
 
 
+def test_a_partition_that_was_given_up_while_the_worker_waited_is_read_when_it_comes_back(line: Line) -> None:
+    """A worker that waits for MongoDB pauses what it has; the client keeps the pause of what it gives up meanwhile."""
+    line.say("a", range(5), 0)
+    line.say("b", range(5), 1)
+    line.until(lambda: line.frames("a") == 5 and line.frames("b") == 5)
+    held = line.source.assigned
+    other = kafka.Source(line.settings)
+    deadline = time.monotonic() + 60
+    while not other.assigned or line.source.assigned == held:
+        line.source.keep_alive()
+        other.poll(patient=False)
+        assert time.monotonic() < deadline
+    other.close()
+    line.until(lambda: line.source.assigned == held)
+    line.say("a", range(5, 9), 0)
+    line.say("b", range(5, 9), 1)
+    line.until(lambda: line.frames("a") == 9 and line.frames("b") == 9)
+
+
 @topics_change
 def test_a_topic_that_grows_while_it_is_read_loses_and_doubles_nothing(line: Line) -> None:
     line.say("a", range(10), 0)
