@@ -307,6 +307,7 @@ def differences(fleet: Fleet, database: Any) -> list[str]:
         events.setdefault(event["asset_id"], []).append(event["_id"])
     for device in fleet.devices:
         expected = fleet.world.asset(device.asset_id)
+        expected.unreadable = fleet.gaps[device.asset_id]  # numbers that were used for frames that nobody ever sees
         twin = twins.get(device.asset_id)
         of_asset = [anomaly for anomaly in anomalies if anomaly["asset_id"] == device.asset_id]
         actual = compare.Actual(twin, Counter(events.get(device.asset_id, [])), of_asset)
