@@ -196,9 +196,10 @@ class Kafka:
         )  # fmt: skip
         try:
             partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-            ends = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in partitions}
-            left = {p: end for p, end in ends.items() if end > 0}
-            consumer.assign([TopicPartition(topic, p, 0) for p in left])
+            bounds = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10) for p in partitions}
+            ends = {p: end for p, (_, end) in bounds.items()}
+            left = {p: end for p, (begin, end) in bounds.items() if begin < end}  # other tests may have deleted some
+            consumer.assign([TopicPartition(topic, p, bounds[p][0]) for p in left])
             found: list[Message] = []
             deadline = time.monotonic() + 20
             while left and time.monotonic() < deadline:
