@@ -1,14 +1,12 @@
 """MongoDB, as the fold and the linker see it. Every write is safe to repeat."""
 
-import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import structlog
 from bson.codec_options import CodecOptions, DatetimeConversion
-from bson.raw_bson import RawBSONDocument
 from pymongo import DeleteMany, DeleteOne, MongoClient, UpdateOne
 from pymongo.errors import (
     AutoReconnect,
@@ -16,14 +14,16 @@ from pymongo.errors import (
     ConnectionFailure,
     ExecutionTimeout,
     OperationFailure,
+    PyMongoError,
     WriteConcernError,
 )
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
-from cloud import search as searches
+from cloud import changes
 from cloud import twin as twins
+from cloud.changes import Change
 from cloud.leaves import Leaves
 from cloud.twin import Twin
 from cloud.upgrades import SCHEMA_VERSION
@@ -63,6 +63,8 @@ class Written:
     """Index in the bulk → why: the server's own words, or a limit of ours."""
     duplicate_keys: set[int] = field(default_factory=set)
     matched: int = 0
+    behind: list[int] | None = None
+    """Of twins: the indexes of those that somebody else wrote. None: not known which, `matched` tells how many."""
 
 
 def connect(settings: MongoSettings) -> MongoClient[Document]:
@@ -83,6 +85,9 @@ class Store:
     `twins`: the collection of the twins, another one while they are rebuilt.
     """
 
+    together_min: ClassVar[int] = 8
+    """Twins for which a transaction is worth its two more exchanges with the server."""
+
     def __init__(
         self,
         client: MongoClient[Document],
@@ -99,6 +104,8 @@ class Store:
         )
         self._while_waiting = while_waiting
         self._leaves = Leaves()
+        self.apart = 0
+        """How often twins could not be written together."""
         self.twin_bytes_max = twin_bytes_max
         self.twins = twins
         self.largest_twin_bytes = 0
@@ -128,18 +135,45 @@ class Store:
         return twins.new_document(asset_id, kind)
 
     def write_twins(self, changed: Sequence[Twin]) -> Written:
-        """Bring each twin's document from `revision` to the next. `matched` short of the number of twins means
-        that somebody else wrote: load those twins again and fold again."""
-        encoded = [self._signals(twin) for twin in changed]
-        oversized = self._oversized(changed, encoded)
-        fitting = [index for index in range(len(changed)) if index not in oversized]
-        written = self.bulk(self.twins, [_twin_write(changed[index], encoded[index]) for index in fitting])
+        """Bring each twin's document from `revision` to the next. Those of which the document had another revision
+        somebody else wrote: load those twins again and fold again."""
+        made = [changes.of(twin, self._leaves) for twin in changed]
+        oversized = self._oversized(made)
+        fitting = [index for index in range(len(made)) if index not in oversized]
+        written = self.write_changes([made[index] for index in fitting])
         written.refused = oversized | {fitting[index]: why for index, why in written.refused.items()}
+        written.behind = None if written.behind is None else [fitting[index] for index in written.behind]
         return written
 
-    def twin_write(self, twin: Twin) -> UpdateOne:
-        """The compare-and-set that brings a twin's document to its state in memory."""
-        return _twin_write(twin, self._signals(twin))
+    def write_changes(self, several: Sequence[Change]) -> Written:
+        """All together or, where that cannot be now, each on its own."""
+        return self.patiently(lambda: self._write_changes(several)) if several else Written()
+
+    def _write_changes(self, several: Sequence[Change]) -> Written:
+        together = self._together(several) if len(several) >= self.together_min else None
+        return together or self._bulk(self.twins, [change.compare_and_set() for change in several])
+
+    def _together(self, several: Sequence[Change]) -> Written | None:
+        """In one transaction, which reads the revisions and then writes without looking: a third of the server's
+        work. Somebody else's write in between makes it fail, as does a document that the server refuses. None: that."""
+        collection = self.database[self.twins]
+        wanted = {"_id": {"$in": [change.asset_id for change in several]}}
+        snapshot, concern = ReadConcern("snapshot"), self.database.write_concern
+        try:
+            with self.database.client.start_session() as session, session.start_transaction(snapshot, concern):
+                found = collection.find(wanted, {"revision": 1}, session=session, batch_size=len(several))
+                held = {document["_id"]: document["revision"] for document in found}
+                behind = [index for index, one in enumerate(several) if held.get(one.asset_id) != one.revision]
+                writes = [one.set_alone() for one in several if held.get(one.asset_id) == one.revision]
+                if writes:
+                    collection.bulk_write(writes, ordered=False, session=session)
+        except ConnectionFailure:
+            raise
+        except PyMongoError as error:
+            self.apart += 1
+            log.debug("twins not written together", error=str(error)[:200])
+            return None
+        return Written(matched=len(writes), behind=behind)
 
     def upgrade_twins(self) -> int:
         """Bring the documents of older versions to today's layout, as a fold would: what nobody is heard of any more
@@ -154,22 +188,15 @@ class Store:
         wanted = {"schema_version": {"$lt": SCHEMA_VERSION}, "_id": {"$gt": after}}
         return list(self.database[self.twins].find(wanted, _FOLD_HALF, sort=[("_id", 1)], limit=_PAGE))
 
-    def _oversized(self, changed: Sequence[Twin], encoded: Sequence[RawBSONDocument | None]) -> dict[int, Malformed]:
+    def _oversized(self, made: Sequence[Change]) -> dict[int, Malformed]:
         """Those whose half of the document would be larger than is wanted, long before MongoDB's 16 MB."""
         limit = self.twin_bytes_max
-        sizes = [twins.size_bytes(twin, signals) for twin, signals in zip(changed, encoded, strict=True)]
-        self.largest_twin_bytes = max(self.largest_twin_bytes, *sizes) if sizes else self.largest_twin_bytes
+        self.largest_twin_bytes = max([self.largest_twin_bytes, *[change.size_bytes for change in made]])
         return {
             index: Malformed(Reason.TOO_LARGE, f"the twin would have {size} bytes, fold.twin_bytes_max is {limit}")
-            for index, size in enumerate(sizes)
+            for index, (*_, size) in enumerate(made)
             if size > limit
         }
-
-    def _signals(self, twin: Twin) -> RawBSONDocument | None:
-        try:
-            return RawBSONDocument(self._leaves.encode(twin.values, twin.times))
-        except (struct.error, TypeError, AttributeError):  # a value from before its signal changed its type
-            return None
 
     def bulk(self, collection: str, writes: Sequence[UpdateOne | DeleteOne | DeleteMany]) -> Written:
         """Unordered writes. Those that the server refuses are told apart; the others are done."""
@@ -203,16 +230,6 @@ class Store:
                 raise AutoReconnect(str(details["writeErrors"][0].get("errmsg"))) from error
             return _sorted_out(details)
         return Written(matched=result.matched_count)
-
-
-def _twin_write(twin: Twin, signals: RawBSONDocument | None) -> UpdateOne:
-    """The compare-and-set that brings a twin's document to its state in memory."""
-    fields = twins.fold_fields(twin, twin.revision + 1, signals)
-    due = twins.search_due(twin)
-    if due is not twin.search:  # a twin whose write fails is dropped, and loaded as its document is
-        fields["search"] = searches.document(due)
-        twin.search = due
-    return UpdateOne({"_id": twin.asset_id, "revision": twin.revision}, {"$set": fields})
 
 
 def _passes(error: BaseException) -> bool:

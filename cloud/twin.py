@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeVar
 
-import bson
 from bson.datetime_ms import DatetimeMS
-from bson.raw_bson import RawBSONDocument
 
 from cloud import leaves, upgrades
 from cloud import search as searches
@@ -70,11 +68,23 @@ class Closed(NamedTuple):
     resolved_ms: int
 
 
+class Held(NamedTuple):
+    """What a document has of its twin beyond what moves with every frame. `findings`: as `Finding`'s fields."""
+
+    catalog: str
+    online: bool
+    session: str
+    gateway: str
+    since_ms: int
+    findings: tuple[tuple[str, str, int], ...]
+
+
 @dataclass(slots=True)
 class Twin:
     """The fold's state of one asset. `values` and `times`: catalogue number → value, and its source time in ms, both
     in the order of `leaves.RANK`; `newest_ms`: the latest of them. `inputs`: the detectors' view of the values, once
-    they have looked. `search`: the coarse copies that its document has, None when it has none. `positions`: by topic
+    they have looked. `search`: the coarse copies that its document has, `held`: what else it has, each None when it has
+    none or not as it should be. `positions`: by topic
     and partition, since a topic that grows moves an asset to another one while the old one is still being read.
     `heard`: messages of the signals channel so far, whatever became of them: how far in the log the detectors are,
     the same for every worker however it cuts the log."""
@@ -87,6 +97,7 @@ class Twin:
     newest_ms: int = 0
     inputs: "array[float] | None" = field(default=None, compare=False)
     search: Search | None = field(default=None, compare=False)
+    held: Held | None = field(default=None, compare=False)
     connection: Connection = field(default_factory=Connection)
     counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
     positions: dict[tuple[str, int], Position] = field(default_factory=dict)
@@ -136,13 +147,20 @@ def fold_fields(twin: Twin, revision: int, signals: Mapping[str, Any] | None = N
 
     `signals`: the tree, where it is encoded already.
     """
-    fields: dict[str, Any] = {
+    return {
         "schema_version": SCHEMA_VERSION,
         "catalog": catalogue.VERSION,
-        "revision": revision,
-        "signals": _tree(twin) if signals is None else signals,
         "connection": _connection_fields(twin.connection),
         "health": _health_fields(twin.findings),
+        **moving_fields(twin, revision, signals),
+    }
+
+
+def moving_fields(twin: Twin, revision: int, signals: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Those of them that change with every frame; so does `connection.last_seen`."""
+    fields: dict[str, Any] = {
+        "revision": revision,
+        "signals": _tree(twin) if signals is None else signals,
         "counters": twin.counters,
         "fold": {
             "positions": [[topic, *at] for (topic, _), at in twin.positions.items()],
@@ -158,6 +176,15 @@ def fold_fields(twin: Twin, revision: int, signals: Mapping[str, Any] | None = N
     if place is not None:
         fields["location"] = {"type": "Point", "coordinates": list(place)}
     return fields
+
+
+def rarely(twin: Twin) -> Held:
+    """The rest of them, as its document should have it."""
+    connection = twin.connection
+    findings = tuple([(one.anomaly_id, one.summary, one.last_ms) for one in twin.findings.values()])
+    return Held(
+        catalogue.VERSION, connection.online, connection.session, connection.gateway, connection.since_ms, findings
+    )
 
 
 def search_due(twin: Twin) -> Search:
@@ -176,23 +203,12 @@ def _tree(twin: Twin) -> dict[str, Any]:
     )
 
 
-def size_bytes(twin: Twin, signals: RawBSONDocument | None) -> int:
-    """About how large the fold's half of the document is: the signals as they are, the rest by what it may hold at
-    most per entry, since encoding it to know would cost as much as writing it."""
-    held = len(signals.raw) if signals is not None else len(bson.encode(_tree(twin)))
-    intervals = sum([len(window.missing) for window in twin.windows.values()])
-    numbers = sum([len(state) for state in twin.detectors.values()])
-    entries = 150 * len(twin.windows) + 30 * intervals + 16 * numbers + 120 * len(twin.positions)
-    copied = 4 * sum([len(str(twin.values[number])) for number in searches.TEXTS if number in twin.values])
-    return held + copied + 3_500 + entries + 1_500 * len(twin.findings) + 300 * len(twin.closed)
-
-
 def from_document(document: Mapping[str, Any]) -> Twin:
     """The fold's half of a document; raises `NewerSchemaError` when it is not ours to touch."""
-    document = upgrades.upgraded(document)
+    version, document = document["schema_version"], upgrades.upgraded(document)
     fold = document.get("fold", {})
     signals = sorted(_leaves(document.get("signals", {}), ""), key=lambda leaf: RANK[leaf[0]])
-    return Twin(
+    asset = Twin(
         asset_id=document["_id"],
         kind=Kind(document["kind"]),
         revision=document["revision"],
@@ -215,6 +231,9 @@ def from_document(document: Mapping[str, Any]) -> Twin:
         },
         findings=_findings(document.get("health", {}).get("open", [])),
     )
+    if version == SCHEMA_VERSION and document.get("connection", {}).get("silent") is False:
+        asset.held = rarely(asset)._replace(catalog=document.get("catalog", ""))
+    return asset
 
 
 def _leaves(node: Mapping[str, Any], path: str) -> list[tuple[int, Value, int]]:

@@ -42,12 +42,14 @@ class Upkeep:
         self._scheduler.shutdown(wait=True)
 
     def mark_silent(self) -> None:
-        """An asset not heard of for `silent_after_s` is shown as silent; the fold unmarks it when it speaks."""
+        """An asset not heard of for `silent_after_s` is shown as silent; the fold unmarks it when it speaks.
+        The new revision makes a worker look that has the twin in memory."""
         before = DatetimeMS(_now_ms() - self._settings.silent_after_s * 1000)
         overdue: dict[str, Any] = {search.SEEN: {"$lt": before}, "connection.last_seen": {"$lt": before}}
         overdue["connection.silent"] = False
         overdue["schema_version"] = {"$lte": SCHEMA_VERSION}  # a newer document is not ours to touch
-        result = self._store.database["twins"].update_many(overdue, {"$set": {"connection.silent": True}})
+        silenced = {"$set": {"connection.silent": True}, "$inc": {"revision": 1}}
+        result = self._store.database["twins"].update_many(overdue, silenced)
         if result.modified_count:
             log.info("assets fell silent", count=result.modified_count)
 

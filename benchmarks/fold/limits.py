@@ -1,16 +1,14 @@
 """What the parts can do alone, with the fold's own code: reading and opening records, and writing prepared twins."""
 
 import time
-from typing import Any, Final
+from typing import Final
 
-import bson
-from bson.raw_bson import RawBSONDocument
-from pymongo import UpdateOne
-
-from cloud import fold, inbox, schema, store
+from cloud import changes, fold, inbox, schema, store
+from cloud.changes import Change
 from cloud.config import ConsumerSettings
 from cloud.inbox import Record
 from cloud.kafka import Source
+from cloud.leaves import Leaves
 from cloud.store import Store
 from cloud.twin import Twin
 from runtime.settings import MongoSettings
@@ -41,10 +39,11 @@ def read(bootstrap_servers: str, group: str, records: int) -> tuple[float, list[
     return busy_s, batches
 
 
-def prepare(database: Store, batches: list[list[Record]]) -> list[list[UpdateOne]]:
+def prepare(database: Store, batches: list[list[Record]]) -> list[list[Change]]:
     """The operations by which the fold writes what these batches bring, as if nothing was known before."""
     twins: dict[str, Twin] = {}
-    prepared: list[list[UpdateOne]] = []
+    leaves = Leaves()
+    prepared: list[list[Change]] = []
     for batch in batches:
         touched: dict[str, Twin] = {}
         for record in batch:
@@ -53,17 +52,11 @@ def prepare(database: Store, batches: list[list[Record]]) -> list[list[UpdateOne
             asset = twins.setdefault(delivery.asset_id, Twin(delivery.asset_id, delivery.kind))
             fold.fold(asset, [delivery])
             touched[asset.asset_id] = asset
-        prepared.append([_encoded(database.twin_write(asset)) for asset in touched.values()])
+        prepared.append([changes.of(asset, leaves) for asset in touched.values()])
         for asset in touched.values():
             asset.revision += 1
     database.create({asset.asset_id: asset.kind for asset in twins.values()})
     return prepared
-
-
-def _encoded(write: UpdateOne) -> UpdateOne:
-    """With its bytes made already, so that only the driver's and the server's work is left."""
-    change: Any = write._doc  # noqa: SLF001 - pymongo shows it no other way
-    return UpdateOne(write._filter, {"$set": RawBSONDocument(bson.encode(change["$set"]))})  # noqa: SLF001 - as above
 
 
 def open_store(uri: str, database: str) -> Store:
@@ -74,10 +67,10 @@ def open_store(uri: str, database: str) -> Store:
     return made
 
 
-def write(database: Store, prepared: list[list[UpdateOne]]) -> float:
+def write(database: Store, prepared: list[list[Change]]) -> float:
     """Write them, one bulk after the other; seconds."""
     began_s = time.monotonic()
     for writes in prepared:
-        written = database.bulk("twins", writes)
+        written = database.write_changes(writes)
         assert written.matched == len(writes)
     return time.monotonic() - began_s

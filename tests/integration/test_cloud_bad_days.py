@@ -51,7 +51,11 @@ def fail(world: World, times: int, commands: list[str], **how: Any) -> None:
     world.client.admin.command({"configureFailPoint": "failCommand", "mode": {"times": times}, "data": data})
 
 
-def turns(count: int, assets: int = 5) -> list[list[Any]]:
+ASSETS = 12
+"""Enough for one transaction."""
+
+
+def turns(count: int, assets: int = ASSETS) -> list[list[Any]]:
     """In each turn every asset says two frames."""
     return [
         [
@@ -69,7 +73,7 @@ def expect_all(world: World, count: int) -> None:
         assert twin["counters"]["frames"] == twin["counters"]["samples"] == 2 * count, twin["counters"]
         assert (twin["counters"]["duplicates"], twin["counters"]["gaps"]) == (0, 0)
         assert twin["signals"]["Vehicle"]["Speed"]["value"] == (count - 1) % 200
-    assert len(world.all("twins")) == 5
+    assert len(world.all("twins")) == ASSETS
     assert world.drawer.records == []
 
 
@@ -77,25 +81,27 @@ OUT_OF_DISK_SPACE, STEPPED_DOWN, INTERRUPTED = 14031, 189, 11602
 
 
 @pytest.mark.parametrize("code", [OUT_OF_DISK_SPACE, STEPPED_DOWN, INTERRUPTED])
-@pytest.mark.parametrize("command", ["update", "find"])
+@pytest.mark.parametrize("command", ["update", "find", "commitTransaction"])
 def test_what_passes_at_the_server_is_waited_for(world: World, code: int, command: str) -> None:
     """Neither a crash nor a dead letter: the same writes again, until they are taken."""
     fail(world, 3, [command], errorCode=code)
     world.fold(*turns(3))
     expect_all(world, 3)
-    assert world.store.waits > 0
+    assert world.store.waits + world.store.apart > 0
 
 
-def test_a_write_that_the_majority_did_not_confirm_is_not_believed(world: World) -> None:
+@pytest.mark.parametrize("command", ["update", "commitTransaction"])
+def test_a_write_that_the_majority_did_not_confirm_is_not_believed(world: World, command: str) -> None:
     """The write is there, but may be rolled back: it is waited for, and counts once."""
-    fail(world, 2, ["update"], writeConcernError={"code": 64, "errmsg": "waiting for replication timed out"})
+    fail(world, 2, [command], writeConcernError={"code": 64, "errmsg": "waiting for replication timed out"})
     world.fold(*turns(3))
     expect_all(world, 3)
 
 
-def test_a_write_whose_answer_is_lost_counts_once(world: World) -> None:
+@pytest.mark.parametrize("command", ["update", "commitTransaction"])
+def test_a_write_whose_answer_is_lost_counts_once(world: World, command: str) -> None:
     """The connection closes when the server has done it, or not: nobody knows which."""
-    fail(world, 3, ["update"], closeConnection=True)
+    fail(world, 3, [command], closeConnection=True)
     world.fold(*turns(4))
     expect_all(world, 4)
 
@@ -110,9 +116,10 @@ def test_a_slow_database_slows_the_fold_and_keeps_its_place_in_the_group(world: 
     assert world.scripts[-1].kept_alive > 0
 
 
-def test_a_write_that_outlasts_the_timeout_counts_once(world: World) -> None:
+@pytest.mark.parametrize("command", ["update", "commitTransaction"])
+def test_a_write_that_outlasts_the_timeout_counts_once(world: World, command: str) -> None:
     """The client gives up and asks again while the server still does the first."""
-    fail(world, 1, ["update"], blockConnection=True, blockTimeMS=2_500)
+    fail(world, 1, [command], blockConnection=True, blockTimeMS=2_500)
     world.fold(*turns(2))
     expect_all(world, 2)
 

@@ -61,6 +61,9 @@ class MortalStore(Store):
     def load(self, asset_ids: Any) -> Any:
         return self.fate.at(lambda: super(MortalStore, self).load(asset_ids))
 
+    def _together(self, several: Any) -> Any:
+        return self.fate.at(lambda: super(MortalStore, self)._together(several))
+
     def _bulk(self, collection: str, writes: Any) -> Any:
         return self.fate.at(lambda: super(MortalStore, self)._bulk(collection, writes))
 
@@ -189,8 +192,12 @@ def left(world: World) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture
-def world(mongodb_uri: str, mongo_database: str) -> Iterator[World]:
+@pytest.fixture(params=[1, 1_000], ids=["together", "apart"])
+def world(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, mongodb_uri: str, mongo_database: str
+) -> Iterator[World]:
+    """Twins are written in one transaction, or each on its own."""
+    monkeypatch.setattr(Store, "together_min", request.param)
     made = World(mongodb_uri, mongo_database)
     yield made
     made.client.close()

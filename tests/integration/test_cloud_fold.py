@@ -16,12 +16,13 @@ from bson import json_util
 from confluent_kafka import Producer
 from pymongo import MongoClient
 
+from cloud import changes, kafka, topics_admin, twin
 from cloud import facts as fact_reader
-from cloud import kafka, topics_admin, twin
 from cloud.cache import Cache
 from cloud.config import ConsumerSettings, FoldSettings, TopicSettings
 from cloud.deadletters import Graveyard
 from cloud.inbox import Record
+from cloud.leaves import Leaves
 from cloud.linker import Linker
 from cloud.metrics import Metrics
 from cloud.processor import Processor
@@ -367,6 +368,18 @@ def test_a_silent_asset_is_marked_until_it_speaks(world: World) -> None:
     assert world.twin()["connection"]["silent"] is False
 
 
+def test_a_worker_that_holds_a_twin_in_memory_sees_that_it_was_marked_silent(world: World) -> None:
+    """Later writes leave out what the document has, and that it was marked is not known in memory."""
+    worker = world.worker(*[[record("a", [frame(NOW_MS + seq, {SPEED: 1}, "s", seq)], seq)] for seq in range(3)])
+    worker.turn()
+    upkeep = Upkeep(FoldSettings(silent_after_s=60), world.store, Linker(world.store, lambda: world.now_ms), Metrics())
+    for seq in (1, 2):
+        upkeep.mark_silent()
+        assert world.twin()["connection"]["silent"] is True
+        worker.turn()
+        assert (world.twin()["connection"]["silent"], world.twin()["counters"]["frames"]) == (False, seq + 1)
+
+
 POISON: list[tuple[bytes, bytes]] = [
     (b"", b"not_decodable"),
     (b"\x81", b"not_decodable"),
@@ -530,7 +543,7 @@ def test_the_size_of_a_twin_is_not_underestimated(world: World) -> None:
     asset = twin.from_document(document)
     fields = twin.fold_fields(asset, asset.revision)
     assert len(asset.windows) == 24
-    assert len(bson.encode(fields)) <= twin.size_bytes(asset, None) < 2 * len(bson.encode(fields)) + 4_000
+    assert len(bson.encode(fields)) <= changes.of(asset, Leaves()).size_bytes < 2 * len(bson.encode(fields)) + 4_000
 
 
 def test_an_asset_whose_document_cannot_be_made_is_not_dropped_in_silence(world: World) -> None:

@@ -1,0 +1,76 @@
+"""What a write of a twin sends: what its document does not have yet. Pure but for the twin, which remembers it.
+
+Most frames change signals and bookkeeping, and nothing that has an index. A `$set` that names a field with an index,
+even with the value that it has, makes MongoDB derive the keys of all of them: 30 to 40 µs of 60 to 100 (measured).
+"""
+
+import struct
+from typing import Any, Final, NamedTuple
+
+import bson
+from bson.datetime_ms import DatetimeMS
+from bson.raw_bson import RawBSONDocument
+from pymongo import UpdateOne
+
+from cloud import search as searches
+from cloud import twin as twins
+from cloud.leaves import Leaves
+from cloud.twin import Twin
+
+_REST_BYTES: Final = 3_500
+"""Room for what a write does not always send: identity, connection, the coarse copies of numbers."""
+_FINDING_BYTES: Final = 1_500
+_COPY: Final = 4
+"""Room for the coarse copy of a text: UTF-8 takes up to four bytes for each of its characters."""
+
+
+class Change(NamedTuple):
+    """`fields`: what `$set` brings. `revision`: what the document must have for that. `size_bytes`: of the fold's half
+    of the document then, about, and not less."""
+
+    asset_id: str
+    revision: int
+    fields: RawBSONDocument
+    size_bytes: int
+
+    def set_alone(self) -> UpdateOne:
+        """For a transaction that has seen the revision."""
+        return UpdateOne({"_id": self.asset_id}, {"$set": self.fields})
+
+    def compare_and_set(self) -> UpdateOne:
+        """For a write on its own. The second condition costs MongoDB a plan for each: 45 µs (measured)."""
+        return UpdateOne({"_id": self.asset_id, "revision": self.revision}, {"$set": self.fields})
+
+
+def of(twin: Twin, leaves: Leaves) -> Change:
+    """What brings the document from `twin.revision` to the next. The twin takes it for held from now on: one whose
+    write fails is dropped, and loaded as its document is."""
+    fields = _fields(twin, _signals(twin, leaves))
+    search = twins.search_due(twin)
+    if search is not twin.search:
+        fields["search"] = searches.document(search)
+        twin.search = search
+    raw = bson.encode(fields)
+    return Change(twin.asset_id, twin.revision, RawBSONDocument(raw), len(raw) + _unsent_bytes(twin))
+
+
+def _fields(twin: Twin, signals: RawBSONDocument | None) -> dict[str, Any]:
+    due = twins.rarely(twin)
+    if due != twin.held:
+        twin.held = due
+        return twins.fold_fields(twin, twin.revision + 1, signals)
+    return twins.moving_fields(twin, twin.revision + 1, signals) | {
+        "connection.last_seen": DatetimeMS(twin.connection.last_seen_ms)
+    }
+
+
+def _signals(twin: Twin, leaves: Leaves) -> RawBSONDocument | None:
+    try:
+        return RawBSONDocument(leaves.encode(twin.values, twin.times))
+    except (struct.error, TypeError, AttributeError):  # a value from before its signal changed its type
+        return None
+
+
+def _unsent_bytes(twin: Twin) -> int:
+    texts = sum([len(str(twin.values[number])) for number in searches.TEXTS if number in twin.values])
+    return _REST_BYTES + _FINDING_BYTES * len(twin.findings) + _COPY * texts
