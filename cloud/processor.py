@@ -5,7 +5,6 @@ from array import array
 from collections.abc import Callable
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
 import structlog
@@ -25,7 +24,6 @@ from cloud.twin import Twin
 from cloud.upgrades import NewerSchemaError
 from cloud.writer import Writer
 from wire.malformed import Malformed, Reason
-from wire.topics import Kind
 
 log: Final = structlog.get_logger()
 
@@ -175,48 +173,38 @@ class Processor:
                     self._find(job, turn)
 
     def _load(self, turn: Turn) -> list[Twin]:
-        """The twins of a turn's assets, created where new."""
+        """The twins of a turn's assets; those of new ones have no document until they are written."""
         wanted = turn.deliveries
         twins = [cached for asset_id in wanted if (cached := self._cache.take(asset_id)) is not None]
         held = {asset.asset_id for asset in twins}
         absent = [asset_id for asset_id in wanted if asset_id not in held]
         if absent:
-            documents = {document["_id"]: document for document in self._ask(lambda: self._store.load(absent))}
-            new = {asset_id: wanted[asset_id][0].kind for asset_id in absent if asset_id not in documents}
-            for document in self._create(new, turn):
-                documents[document["_id"]] = document
-            for asset_id, document in documents.items():
-                asset = self._revive(document, turn)
-                if asset is not None:
-                    twins.append(asset)
-                if document["link"]["revision"] == 0:
-                    turn.unlinked.append(asset_id)
+            documents = self._ask(lambda: self._store.load(absent))
+            loaded = [asset for document in documents if (asset := self._revive(document, turn)) is not None]
+            known = {document["_id"] for document in documents}
+            new = [self._store.new_twin(one, wanted[one][0].kind) for one in absent if one not in known]
+            for asset in new:
+                self._only_its_kind(asset, turn)
+            turn.unlinked += [document["_id"] for document in documents if document["link"]["revision"] == 0]
+            turn.unlinked += [asset.asset_id for asset in new]
+            twins += loaded + new
         return twins
 
-    def _create(self, new: dict[str, Kind], turn: Turn) -> list[Document]:
-        """The documents of new assets. None is left out in silence: it is made, or refused with a dead letter."""
-        made: list[Document] = []
-        while new:
-            for asset_id, why in self._ask(partial(self._store.create, new)).items():
-                self._give_up(turn.deliveries[asset_id], why, turn)
-                del new[asset_id]
-            found = self._ask(partial(self._store.load, list(new)))
-            made += found
-            new = {asset_id: kind for asset_id, kind in new.items() if all(one["_id"] != asset_id for one in found)}
-        return made
-
     def _revive(self, document: Document, turn: Turn) -> Twin | None:
-        deliveries = turn.deliveries[document["_id"]]
         try:
             asset = twin.from_document(document)
         except NewerSchemaError as error:
-            self._give_up(deliveries, Malformed(Reason.NEWER_SCHEMA, str(error)), turn)
+            self._give_up(turn.deliveries[document["_id"]], Malformed(Reason.NEWER_SCHEMA, str(error)), turn)
             return None
+        self._only_its_kind(asset, turn)
+        return asset
+
+    def _only_its_kind(self, asset: Twin, turn: Turn) -> None:
+        deliveries = turn.deliveries[asset.asset_id]
         strangers = [delivery for delivery in deliveries if delivery.kind is not asset.kind]
         if strangers:
             self._give_up(strangers, Malformed(Reason.WRONG_ASSET, f"this asset is a {asset.kind}"), turn)
             deliveries[:] = [delivery for delivery in deliveries if delivery.kind is asset.kind]
-        return asset
 
     def _find(self, job: Job, turn: Turn) -> None:
         if not job.advances:

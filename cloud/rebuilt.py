@@ -14,6 +14,7 @@ from cloud.handover import SHADOW_ANOMALIES, SHADOW_TWINS, TWINS
 from cloud.kafka import Outlet
 from cloud.linker import Linker
 from cloud.store import Document, Store, Written
+from cloud.twin import Twin
 from runtime.settings import MongoSettings
 from wire.records import DeadLetter
 from wire.topics import Kind
@@ -29,7 +30,7 @@ class ShadowStore(Store):
     """Twins and anomalies beside the live ones; events go where they belong, since they are only inserted once.
 
     New twins begin at `first_revision`, above all that live ones have, so that a worker that slept through the
-    handover never finds the revision that it remembers.
+    handover never finds the revision that it remembers; what they have heard does too, so that their findings count.
     """
 
     def __init__(
@@ -43,8 +44,10 @@ class ShadowStore(Store):
         schema.ensure_like(self.database, SHADOW_TWINS, TWINS)
         schema.ensure_like(self.database, SHADOW_ANOMALIES, "anomalies")
 
-    def new_twin(self, asset_id: str, kind: Kind) -> Document:
-        return super().new_twin(asset_id, kind) | {"revision": self._first_revision}
+    def new_twin(self, asset_id: str, kind: Kind) -> Twin:
+        made = super().new_twin(asset_id, kind)
+        made.revision = made.heard = self._first_revision
+        return made
 
     def bulk(self, collection: str, writes: Sequence[Any]) -> Written:
         return super().bulk(SHADOW_ANOMALIES if collection == "anomalies" else collection, writes)

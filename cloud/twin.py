@@ -84,7 +84,7 @@ class Twin:
     """The fold's state of one asset. `values` and `times`: catalogue number → value, and its source time in ms, both
     in the order of `leaves.RANK`; `newest_ms`: the latest of them. `inputs`: the detectors' view of the values, once
     they have looked. `search`: the coarse copies that its document has, `held`: what else it has, each None when it has
-    none or not as it should be. `positions`: by topic
+    none or not as it should be; `new`: there is no document yet. `positions`: by topic
     and partition, since a topic that grows moves an asset to another one while the old one is still being read.
     `heard`: messages of the signals channel so far, whatever became of them: how far in the log the detectors are,
     the same for every worker however it cuts the log."""
@@ -98,6 +98,7 @@ class Twin:
     inputs: "array[float] | None" = field(default=None, compare=False)
     search: Search | None = field(default=None, compare=False)
     held: Held | None = field(default=None, compare=False)
+    new: bool = field(default=False, compare=False)
     connection: Connection = field(default_factory=Connection)
     counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
     positions: dict[tuple[str, int], Position] = field(default_factory=dict)
@@ -130,7 +131,7 @@ def _in_order(by_number: dict[int, T]) -> dict[int, T]:
 
 
 def new_document(asset_id: str, kind: Kind) -> dict[str, Any]:
-    """The document of an asset heard of for the first time; both writers add their fields later."""
+    """The document of an asset heard of for the first time, to which both writers add their fields."""
     return {
         "_id": asset_id,
         "kind": str(kind),

@@ -65,13 +65,8 @@ class Writer:
         refused = {changed[index].asset_id: why for index, why in written.refused.items()}
         self._metrics.largest_twin_bytes.set(self._store.largest_twin_bytes)
         self._metrics.apart.set(self._store.apart)
-        lost: set[str] = set()
-        short = len(changed) - written.matched - len(refused)
-        if short:
-            # Somebody else was first with some. Which ones need not be known: folding again skips what is done.
-            self._metrics.conflicts.inc(short)
-            behind = changed if written.behind is None else [changed[index] for index in written.behind]
-            lost = {asset.asset_id for asset in behind} - refused.keys()
+        lost = {changed[index].asset_id for index in written.behind} - refused.keys()
+        self._metrics.conflicts.inc(len(lost))
         for asset in changed:
             asset.revision += 1
         return Delivered(lost, refused, time.time() * 1000)

@@ -119,7 +119,7 @@ def limits_of(bench: Bench, name: str, broker: Server, work: Workload, records: 
     while batches and sum(map(len, last)) < work.assets * 2:
         last.insert(0, batches.pop())
     del batches
-    prepared = limits.prepare(store, last)
+    prepared = limits.prepare(last)
     written_s = limits.write(store, prepared)
     frames = sum(map(len, last)) * work.frames_per_record
     writing = frames / written_s

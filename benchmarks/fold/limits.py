@@ -9,7 +9,7 @@ from cloud.config import ConsumerSettings
 from cloud.inbox import Record
 from cloud.kafka import Source
 from cloud.leaves import Leaves
-from cloud.store import Store
+from cloud.store import Store, Written
 from cloud.twin import Twin
 from runtime.settings import MongoSettings
 from wire import topics
@@ -39,7 +39,7 @@ def read(bootstrap_servers: str, group: str, records: int) -> tuple[float, list[
     return busy_s, batches
 
 
-def prepare(database: Store, batches: list[list[Record]]) -> list[list[Change]]:
+def prepare(batches: list[list[Record]]) -> list[list[Change]]:
     """The operations by which the fold writes what these batches bring, as if nothing was known before."""
     twins: dict[str, Twin] = {}
     leaves = Leaves()
@@ -49,13 +49,12 @@ def prepare(database: Store, batches: list[list[Record]]) -> list[list[Change]]:
         for record in batch:
             delivery = inbox.open_record(record).delivery
             assert delivery is not None
-            asset = twins.setdefault(delivery.asset_id, Twin(delivery.asset_id, delivery.kind))
+            asset = twins.setdefault(delivery.asset_id, Twin(delivery.asset_id, delivery.kind, new=True))
             fold.fold(asset, [delivery])
             touched[asset.asset_id] = asset
         prepared.append([changes.of(asset, leaves) for asset in touched.values()])
         for asset in touched.values():
             asset.revision += 1
-    database.create({asset.asset_id: asset.kind for asset in twins.values()})
     return prepared
 
 
@@ -71,6 +70,7 @@ def write(database: Store, prepared: list[list[Change]]) -> float:
     """Write them, one bulk after the other; seconds."""
     began_s = time.monotonic()
     for writes in prepared:
-        written = database.write_changes(writes)
-        assert written.matched == len(writes)
+        written = Written()
+        database.write_changes(writes, written)
+        assert not written.behind, written.refused
     return time.monotonic() - began_s

@@ -229,7 +229,7 @@ def test_a_crash_at_any_point_leaves_what_there_would_be_without_it(world: World
         beyond += not fate.dead  # how many points there are depends on the cuts
         if beyond == 10:
             break
-    assert survived > 60, "there were more points than that"
+    assert survived > 50, "there were more points than that"
 
 
 def test_crashes_on_crashes_leave_what_there_would_be_without_them(world: World) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from cloud.changes import Change
 from cloud.inbox import Record
-from cloud.store import Store, Written
+from cloud.store import Store
 from tests.cloud_worker import World
 from tests.cloud_world import NOW_MS, frame, record
 
@@ -45,7 +45,7 @@ class Meddled(Store):
         super().__init__(world.client, world.settings, lambda: None)
         self._meddle = meddle
 
-    def _together(self, several: Sequence[Change]) -> Written | None:
+    def _together(self, several: Sequence[Change]) -> list[int] | None:
         self._meddle()
         return super()._together(several)
 
@@ -55,10 +55,22 @@ def frames(world: World) -> dict[str, int]:
 
 
 def test_the_twins_of_a_turn_are_one_transaction(world: World) -> None:
+    """But for those that are new, or that questions have to find elsewhere from now on."""
     before = committed(world)
-    world.fold(turn(0), turn(1))
+    world.fold(turn(0), turn(1), turn(2))
     assert committed(world) - before == 2
-    assert (frames(world), world.store.apart) == (dict.fromkeys(ASSETS, 2), 0)
+    world.fold([*turn(3)[:-1], record(ASSETS[-1], [frame(NOW_MS + 3, {SPEED: 1.0}, "t", 0)], 3)])
+    assert committed(world) - before == 3
+    assert (frames(world), world.store.apart) == (dict.fromkeys(ASSETS, 4), 0)
+
+
+def test_two_workers_that_both_make_a_twin_make_one(world: World) -> None:
+    """Neither finds a document; whose insertion comes second folds again on the first one's."""
+    first, second = (world.worker([record("a", [frame(NOW_MS, {SPEED: 1.0}, session, 0)], 0)]) for session in "st")
+    second._turn_of([record("a", [frame(NOW_MS + 1, {SPEED: 1.0}, "t", 0)], 1)])
+    first.turn()
+    second.settle()
+    assert (world.twin()["counters"]["frames"], world.twin()["revision"]) == (2, 2)
 
 
 def test_twins_that_somebody_else_wrote_are_folded_again_and_only_those(world: World) -> None:
