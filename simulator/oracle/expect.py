@@ -47,8 +47,8 @@ class World:
         of_tallies = [(tally, tally.row_of[asset_id]) for tally in self.tallies if asset_id in tally.row_of]
         if not of_tallies:
             return asset
-        whole = replace(asset, signals=dict(asset.signals), messages=replace(asset.messages))
-        whole.samples, whole.maybe = replace(asset.samples), {path: list(at) for path, at in asset.maybe.items()}
+        whole = replace(asset, signals=dict(asset.signals), messages=asset.messages.copy())
+        whole.samples, whole.maybe = asset.samples.copy(), {path: list(at) for path, at in asset.maybe.items()}
         whole.series = {path: list(at) for path, at in asset.series.items()}
         for tally, row in of_tallies:
             _add_tally(whole, tally, row)
@@ -74,8 +74,12 @@ def _add_tally(asset: Expected, tally: Tally, row: int) -> None:
     for total, more in ((asset.messages, messages), (asset.samples, samples)):
         total.add(more.sure, acknowledged=True)
         total.add(more.open, acknowledged=False)
-    for path, at in tally.newest(row):
-        _keep_newest(asset, path, at)
+    newest = tally.newest(row)
+    if asset.signals:
+        for path, at in newest.items():
+            _keep_newest(asset, path, at)
+    else:
+        asset.signals = newest
     for path, at in tally.maybe(row):
         asset.maybe.setdefault(path, []).append(at)
     if asset.faults or asset.is_followed:

@@ -28,6 +28,9 @@ class Count:
         else:
             self.open += amount
 
+    def copy(self) -> "Count":
+        return Count(self.sure, self.open)
+
     @property
     def most(self) -> int:
         return self.sure + self.open

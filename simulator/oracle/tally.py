@@ -90,14 +90,15 @@ class Tally:
     def samples_of(self, row: int) -> Count:
         return Count(int(self._samples[1, row]), int(self._samples[0, row]))
 
-    def newest(self, row: int) -> Iterator[tuple[str, At]]:
+    def newest(self, row: int) -> dict[str, At]:
         """The newest acknowledged value of each path."""
         width = len(self._of.columns)
-        times = self._ts_ms[row * width : (row + 1) * width].tolist()
-        units = self._units[row * width : (row + 1) * width].tolist()
-        for column, ts_ms, unit in zip(self._of.columns, times, units, strict=True):
-            if ts_ms != _NEVER:
-                yield column.path, At(ts_ms, column.value(unit))
+        times = self._ts_ms[row * width : (row + 1) * width]
+        known = np.flatnonzero(times != _NEVER)
+        units = self._units[row * width + known].tolist()
+        of = [self._of.columns[column] for column in known.tolist()]
+        said = zip(of, times[known].tolist(), units, strict=True)
+        return {column.path: At(ts_ms, column.value(unit)) for column, ts_ms, unit in said}
 
     def maybe(self, row: int) -> list[tuple[str, At]]:
         """Everything that was not acknowledged."""
