@@ -17,6 +17,8 @@ SYSTEM: Final[Mapping[str, str]] = {
     "FLEETFOLD_CLOUD__KAFKA__BATCH_RECORDS_MAX": "5000",
     "FLEETFOLD_CLOUD__FOLD__CACHED_TWINS_MAX": "200000",
     "FLEETFOLD_CLOUD__FOLD__CENSUS_INTERVAL_S": "60",
+    # the service's default again: the demo's 5 s would be one document for nearly every frame
+    "FLEETFOLD_CLOUD__HISTORY__FLUSH_INTERVAL_S": "60",
     "FLEETFOLD_EDGE__MQTT__RECEIVE_MAXIMUM": "4000",
     "FLEETFOLD_EDGE__MQTT__QUEUE_MESSAGES_MAX": "16000",
     "FLEETFOLD_EDGE__MQTT__QUEUE_BYTES_MAX": "33554432",

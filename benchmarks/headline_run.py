@@ -74,8 +74,10 @@ class _Run:
         self._say(f"{plan.vehicles:,} vehicles switch on in {plan.ramp_s} s")
         self._wait_while(fleet, plan.warm_up_s, "switching on")
         self._watcher.begin()
-        self._wait_while(fleet, plan.duration_s, "measuring")
-        self._watcher.end()
+        try:
+            self._wait_while(fleet, plan.duration_s, "measuring")
+        finally:
+            self._watcher.end()
         ended_s = self._end(fleet)
         drained_s = self._drain(ended_s)
         self._say("verifying")
@@ -124,7 +126,7 @@ class _Run:
 
     def _tell(self, what: str) -> None:
         now, before = self._snapshot(), self._used
-        self._used = (now.at_s, {child.name: headline_watch.use(child).cpu_s for child in self._owner.running})
+        self._used = (now.at_s, {name: use.cpu_s for name, use in headline_watch.uses(self._owner.running).items()})
         passed_s = now.at_s - before[0]
         cores = {name: (cpu_s - before[1].get(name, 0.0)) / passed_s for name, cpu_s in self._used[1].items()}
         self._say(

@@ -1,5 +1,6 @@
 """What is measured from outside while a headline run lasts: processes, hops, and how old twins are."""
 
+import contextlib
 import threading
 import time
 import urllib.request
@@ -20,10 +21,12 @@ _LOOK_S: Final = 0.5
 _RESOURCES_S: Final = 1.0
 _SIGNAL: Final = "Vehicle.Speed"
 """Is in every frame of the fleet."""
+OBSERVER: Final = "observer"
+STARTED: Final = "'s children"
 
 
 class Use(NamedTuple):
-    """Of a process and all it started, since its start: CPU seconds; now: bytes of memory."""
+    """CPU seconds since the start; bytes of memory now."""
 
     cpu_s: float
     rss_bytes: int
@@ -51,18 +54,26 @@ class Stale(NamedTuple):
     overdue_s: float
 
 
-def use(child: Child) -> Use:
-    """Of a process that may have ended: then what is known of it, nothing."""
-    cpu_s, rss_bytes = 0.0, 0
-    try:
-        process = psutil.Process(child.pid)
-        for one in (process, *process.children(recursive=True)):
-            times = one.cpu_times()
-            cpu_s += times.user + times.system
-            rss_bytes += one.memory_info().rss
-    except psutil.Error:
-        pass
-    return Use(cpu_s, rss_bytes)
+def uses(children: Sequence[Child]) -> dict[str, Use]:
+    """Of each program, apart from what it started itself (history beside the fold), and of this observer.
+
+    A process that has ended is left out.
+    """
+    found = {OBSERVER: _use([psutil.Process()])}
+    for child in children:
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(child.pid)
+            found[child.name] = _use([process])
+            started = process.children(recursive=True)
+            if started:
+                found[f"{child.name}{STARTED}"] = _use(started)
+    return found
+
+
+def _use(processes: Sequence[psutil.Process]) -> Use:
+    times = [process.cpu_times() for process in processes]
+    cpu_s = sum(each.user + each.system for each in times)
+    return Use(cpu_s, sum(process.memory_info().rss for process in processes))
 
 
 def metrics(port: int) -> dict[str, float]:
@@ -111,8 +122,7 @@ class Watcher:
 
     def _resources(self) -> None:
         while not self._over.wait(_RESOURCES_S):
-            uses = {child.name: use(child) for child in self._children()}
-            self.moments.append(Moment(time.time(), uses, self._hops()))
+            self.moments.append(Moment(time.time(), uses(self._children()), self._hops()))
 
     def _look(self) -> None:
         newest: dict[str, float] = {}
