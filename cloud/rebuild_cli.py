@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from cloud import garbage
 from cloud.config import CloudSettings
 from cloud.handover import LostError
 from cloud.queries import formats, parsing
@@ -42,6 +43,7 @@ def run(settings: CloudSettings, start: str, dry_run: bool, as_json: bool, stop:
     """Rebuild, and end the process with the right exit code."""
     from cloud import rebuild  # numpy is not needed for other commands
 
+    garbage.expect_many_twins()
     view = _Bar() if Console(stderr=True).is_terminal else _Lines()
     try:
         with view:

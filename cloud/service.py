@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 
+from cloud import garbage
 from cloud import store as stores
 from cloud.cache import Cache
 from cloud.config import CloudSettings
@@ -51,6 +52,7 @@ def run(settings: CloudSettings, stop: threading.Event) -> None:
             upkeep.start()
         with HealthServer(settings.http, metrics.registry, lambda: _health(processor, source, metrics)) as server:
             log.info("twin service ready", health_port=server.port)
+            garbage.expect_many_twins()
             processor.run(stop.is_set, Gate(store.database))
         if settings.fold.upkeep:
             upkeep.stop()
