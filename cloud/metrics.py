@@ -53,6 +53,7 @@ class Metrics:
         self.uncertain = counter("uncertain", "Messages used but not counted: it is not known whether they were seen")
         self.replayed = counter("records_replayed", "Records at or before a twin's position, skipped")
         self.twins_written = counter("twins_written", "Twins brought to a new revision")
+        self.alone = gauge("twins_written_alone", "Twins that were new, or changed what questions find them by")
         self.apart = gauge("turns_written_apart", "Turns of which MongoDB did not take the twins in one transaction")
         self.conflicts = counter("conflicts", "Twins folded again because another writer was first")
         self.dead_letters = counter("dead_letters", "Messages or records sent to a dead-letter topic", "reason")

@@ -108,6 +108,8 @@ class Store:
         self._leaves = Leaves()
         self.apart = 0
         """How often twins could not be written together."""
+        self.alone = 0
+        """Twins that were written each on its own."""
         self.twin_bytes_max = twin_bytes_max
         self.twins = twins
         self.largest_twin_bytes = 0
@@ -154,6 +156,7 @@ class Store:
 
     def _write_alone(self, several: Sequence[Change], alone: Sequence[int], written: Written) -> None:
         done = self.bulk(self.twins, [several[index].alone() for index in alone])
+        self.alone += len(alone)
         made_by_others = {at for at in done.duplicate_keys if several[alone[at]].new}
         written.refused |= {alone[at]: why for at, why in done.refused.items() if at not in made_by_others}
         if done.matched + len(done.refused) < len(alone):  # which of them need not be known: what is done is skipped

@@ -64,6 +64,7 @@ class Writer:
         written = self._store.write_twins(changed)
         refused = {changed[index].asset_id: why for index, why in written.refused.items()}
         self._metrics.largest_twin_bytes.set(self._store.largest_twin_bytes)
+        self._metrics.alone.set(self._store.alone)
         self._metrics.apart.set(self._store.apart)
         lost = {changed[index].asset_id for index in written.behind} - refused.keys()
         self._metrics.conflicts.inc(len(lost))

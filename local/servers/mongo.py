@@ -15,8 +15,12 @@ from local import ports, processes
 from local.servers.base import Server, ServerError
 
 _REPLICA_SET: Final = "rs0"
-_CACHE_GB: Final = "1"
-_LEAN: Final = ("--setParameter", "diagnosticDataCollectionEnabled=false")  # samples itself every second otherwise
+_CACHE_GB: Final = "3"
+_LEAN: Final = (
+    *("--setParameter", "diagnosticDataCollectionEnabled=false"),  # samples itself every second otherwise
+    # For how long every former version of a document is kept, and written to disk; 300 otherwise. Nobody reads them.
+    *("--setParameter", "minSnapshotHistoryWindowInSeconds=5"),
+)
 _ANSWER_LIMIT_MS: Final = 1_000
 _NOT_YET_INITIALIZED: Final = 94
 
