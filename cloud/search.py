@@ -37,6 +37,8 @@ TEXTS: Final = tuple(
     signal.number for signal in catalogue.SIGNALS if signal.search and signal.type in ("string", "string[]")
 )
 
+_STEP_OF: Final = dict(STEPS).get
+
 LISTS: Final = frozenset([signal.number for signal in catalogue.SIGNALS if signal.search and signal.type == "string[]"])
 
 
@@ -61,11 +63,13 @@ def renewed(
     if held is None:
         return Search({number: value for number, value in values.items() if number in STEPS}, place, seen_ms)
     copies, moved = held.values, {}
-    for number, value in values.items():
-        if number in STEPS:
-            copy = copies.get(number)
-            if copy != value and (copy is None or not _near(value, copy, STEPS[number])):
-                moved[number] = value
+    for number, value in values.items():  # plain, since it is done for every frame
+        step = _STEP_OF(number)
+        if step is None:
+            continue
+        copy = copies.get(number)
+        if copy != value and (copy is None or not _near(value, copy, step)):
+            moved[number] = value
     far = place is not None and (held.place is None or not _near_place(place, held.place))
     later = not 0 <= seen_ms - held.seen_ms <= SEEN_STEP_MS
     if not (moved or far or later):
@@ -81,7 +85,7 @@ def _near(value: Any, copy: Any, step: float) -> bool:
 
 
 def _near_place(place: tuple[float, float], copy: tuple[float, float]) -> bool:
-    return all(abs(here - there) <= PLACE_STEP_DEGREES for here, there in zip(place, copy, strict=True))
+    return abs(place[0] - copy[0]) <= PLACE_STEP_DEGREES and abs(place[1] - copy[1]) <= PLACE_STEP_DEGREES
 
 
 def document(search: Search) -> dict[str, Any]:
