@@ -21,6 +21,7 @@ WINDOWS_MAX: Final = 24
 """Sessions remembered per twin. What claims an older, forgotten session is uncertain."""
 POSITIONS_MAX: Final = 24
 """Partitions remembered per twin: those of three topics, and of what they were before they grew."""
+_NAMES: Final = {channel: str(channel) for channel in Channel}
 
 
 @dataclass(slots=True)
@@ -76,14 +77,18 @@ def _fold_item(twin: Twin, delivery: Delivery, item: Item, outcome: Outcome) -> 
         outcome.duplicates += 1
         return
     counted = seen is Seen.NEW
-    outcome.folded += counted
-    outcome.uncertain += not counted
-    twin.counters["uncertain"] += not counted
+    if counted:
+        outcome.folded += 1
+    else:
+        outcome.uncertain += 1
+        twin.counters["uncertain"] += 1
     if isinstance(content, Malformed):
         twin.counters["rejected"] += counted and delivery.replay is None  # a replay that fails again is no news
     elif isinstance(content, Reading):
-        twin.counters["frames"] += counted and content.capture is None  # the device sent those samples before
-        twin.counters["rejected"] += len(content.rejected) if counted else 0
+        if counted:
+            twin.counters["frames"] += content.capture is None  # the device sent those samples before
+            if content.rejected:
+                twin.counters["rejected"] += len(content.rejected)
         for sample in content.samples:
             _fold_sample(twin, sample, counted, outcome)
     else:
@@ -111,7 +116,7 @@ def _judge(twin: Twin, delivery: Delivery, item: Item) -> Seen:
     """Dead letters come back in any order, so those with the agent's numbers have a window of their own, exact as a
     device's; gaps still cannot be known there."""
     apart = delivery.replay is not None and not item.gapless
-    key = (str(delivery.channel), f"{item.session}+replay" if apart else item.session)
+    key = (_NAMES[delivery.channel], f"{item.session}+replay" if apart else item.session)
     ts_ms = _time_ms(item)
     window = twin.windows.get(key)
     if window is None:
@@ -121,7 +126,8 @@ def _judge(twin: Twin, delivery: Delivery, item: Item) -> Seen:
         if len(twin.windows) > WINDOWS_MAX:
             _forget_oldest(twin, key)
     seen, gaps = window.accept(item.seq, ts_ms)
-    twin.counters["gaps"] += gaps if item.gapless else 0
+    if gaps and item.gapless:
+        twin.counters["gaps"] += gaps
     return seen
 
 

@@ -26,6 +26,9 @@ class Frontier:
 
     def done(self, offset: int) -> None:
         """A record is durable elsewhere. One that was not read here, or is done already, changes nothing."""
+        if self._outstanding and offset == self._outstanding[0] and not self._done:
+            self._outstanding.popleft()  # by far the most: in the order of the log
+            return
         if not self._outstanding or not self._outstanding[0] <= offset < self._next:
             return
         self._done.add(offset)

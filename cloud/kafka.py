@@ -30,7 +30,7 @@ TOPICS: Final = (
 """What the fold reads."""
 _ASK_LIMIT_S: Final = 5.0
 _ERROR_LOG_INTERVAL_S: Final = 30.0
-_CHUNK_RECORDS: Final = 200
+_CHUNK_RECORDS: Final = 500
 _FLUSH_WAIT_S: Final = 0.2
 
 
@@ -103,7 +103,7 @@ class Source:
             chunk = self._consume(min(room, _CHUNK_RECORDS), wait_s)
             records += chunk
             room -= len(chunk)
-            bytes_left -= sum(len(record.value or b"") for record in chunk)
+            bytes_left -= sum([len(record.value or b"") for record in chunk])
             if len(chunk) < _CHUNK_RECORDS:
                 break
         if not records:
@@ -180,7 +180,10 @@ class Source:
     def _record(self, message: Message) -> Record:
         record = kafka_records.record_of(message, self._generations)
         topic = record.topic
-        if not self._frontiers.setdefault((topic, record.partition), Frontier()).read(record.offset):
+        frontier = self._frontiers.get((topic, record.partition))
+        if frontier is None:
+            frontier = self._frontiers[topic, record.partition] = Frontier()
+        if not frontier.read(record.offset):
             log.warning("the log began anew", topic=topic, partition=record.partition, offset=record.offset)
             self._generations |= kafka_records.topic_ids(self._admin, {topic})  # perhaps another one by the same name
             record = record._replace(generation=self._generations.get(topic, ""))

@@ -1,12 +1,12 @@
 """What the twin service exports to Prometheus."""
 
 import time
-from bisect import bisect_left
+from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
 from typing import Final
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -24,18 +24,20 @@ class Ages(Collector):
 
     def __init__(self, name: str, help_: str, buckets_s: Sequence[float]) -> None:
         self._name, self._help, self._buckets_s = name, help_, buckets_s
-        self._counts = [0] * (len(buckets_s) + 1)
+        self._counts = np.zeros(len(buckets_s) + 1, dtype=np.int64)
         self._sum_s = 0.0
 
     def observe(self, ages_s: Iterable[float]) -> None:
         """Negative ages (a gateway's clock ahead of ours) count as 0."""
-        for age_s in ages_s:
-            self._counts[bisect_left(self._buckets_s, age_s)] += 1
-            self._sum_s += max(0.0, age_s)
+        ages = np.maximum(np.fromiter(ages_s, dtype=np.float64), 0.0)
+        self._counts += np.bincount(np.searchsorted(self._buckets_s, ages), minlength=len(self._counts))
+        self._sum_s += float(ages.sum())
 
     def collect(self) -> Iterator[Metric]:
         bounds = [*map(float, self._buckets_s), float("inf")]
-        buckets = [(str(bound), float(total)) for bound, total in zip(bounds, accumulate(self._counts), strict=True)]
+        buckets = [
+            (str(bound), float(total)) for bound, total in zip(bounds, self._counts.cumsum().tolist(), strict=True)
+        ]
         family = HistogramMetricFamily(self._name, self._help)
         family.add_metric([], [(bound.replace("inf", "+Inf"), total) for bound, total in buckets], self._sum_s)
         yield family
@@ -105,12 +107,12 @@ class Metrics:
 
     def settled(self, records: Sequence[Record], lag_records: int) -> None:
         """A turn is written and its offsets may go."""
-        for record in records:
-            self.records.labels(record.topic).inc()
+        for topic, count in Tally([record.topic for record in records]).items():
+            self.records.labels(topic).inc(count)
         self.turn_records.observe(len(records))
         self.turn_bytes.observe(sum([len(record.value or b"") for record in records]))
         self.lag_records.set(lag_records)
-        oldest_ms = min((record.timestamp_ms for record in records), default=0)
+        oldest_ms = min([record.timestamp_ms for record in records], default=0)
         self.lag_seconds.set(max(0.0, time.time() - oldest_ms / 1000) if lag_records else 0.0)
 
     def count(self, outcomes: Sequence[Outcome]) -> None:

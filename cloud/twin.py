@@ -119,7 +119,8 @@ class Twin:
         known = len(self.values)
         self.values.update(values)
         self.times.update(dict.fromkeys(values, ts_ms))
-        self.newest_ms = max(self.newest_ms, ts_ms)
+        if ts_ms > self.newest_ms:
+            self.newest_ms = ts_ms
         self.inputs = None
         if len(self.values) != known:
             self.values = _in_order(self.values)
