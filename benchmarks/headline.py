@@ -61,10 +61,11 @@ def main(
         else:
             shutil.rmtree(directory, ignore_errors=True)
     rows = headline_report.rows(outcome)
-    figures.show(f"{plan.vehicles:,} vehicles on this machine", rows)
+    notes = headline_report.notes(outcome)
+    figures.show(f"{plan.vehicles:,} vehicles on this machine", rows, notes)
     for difference in outcome.verdict["differences"]:
         console.print(f"{difference['kind']}: {difference['asset_id']}: {difference['text']}", markup=False)
-    figures.write(out, rows)
+    figures.write(out, rows, notes)
     headline_report.plot(outcome, out.with_suffix(".png"))
     console.print(f"written: {out} and {out.with_suffix('.png')}")
     verdict = outcome.verdict

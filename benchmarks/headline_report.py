@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from benchmarks import headline_run
 from benchmarks.figures import Row
 from benchmarks.headline_run import Outcome
 from benchmarks.headline_watch import Moment
@@ -22,6 +23,7 @@ _VEHICLES: Final = 100_000
 _FRAMES_PER_S: Final = 10_000
 _RATE_KEPT: Final = 0.99
 _WINDOW_S: Final = 5.0
+_WAITING: Final = (headline_run.IN_BROKER, headline_run.IN_SPOOL, headline_run.IN_KAFKA)
 
 
 def percentile(ages: Sequence[float], percent: float) -> float:
@@ -51,6 +53,31 @@ def cores(outcome: Outcome) -> dict[str, float]:
 def rss_gib(moments: Sequence[Moment]) -> float:
     """The most that all processes had at one time."""
     return max(sum(use.rss_bytes for use in moment.uses.values()) for moment in moments) / 2**30
+
+
+def notes(outcome: Outcome) -> list[str]:
+    """Where the time goes: how old twins were over time, where messages wait, who computes most."""
+    begun_s, parts = outcome.moments[0].at_s, 10
+    length_s = max(1.0, outcome.plan.duration_s / parts)
+    of_part: list[list[float]] = [[] for _ in range(parts)]
+    for age in outcome.ages:
+        of_part[min(parts - 1, max(0, int((age.at_s - begun_s) / length_s)))].append(age.age_s)
+    shown = ", ".join(f"{percentile(ages, 99):.1f}" if ages else "none seen" for ages in of_part)
+    folded = rate(outcome, "folded") or 1.0
+    busiest = sorted(cores(outcome).items(), key=lambda item: -item[1])[:4]
+    computing = ", ".join(
+        f"{name} {share:.2f} cores ({share / folded * 1e6:.0f} us a frame)" for name, share in busiest
+    )
+    return [
+        f"p99 of the ages, each {length_s:g} s: {shown} s",
+        "waiting when measuring began and ended: "
+        + ", ".join(f"{hop} {_waits(outcome, hop, 0):,.0f} and {_waits(outcome, hop, -1):,.0f}" for hop in _WAITING),
+        f"most of the processor: {computing}",
+    ]
+
+
+def _waits(outcome: Outcome, hop: str, at: int) -> float:
+    return outcome.moments[at].hops.get(hop, 0.0)
 
 
 def sustained(outcome: Outcome) -> bool:
@@ -86,6 +113,7 @@ def _headline(outcome: Outcome) -> list[Row]:
         Row("age when visible max", max(ages, default=0.0), "s"),
         Row("twin overdue max", overdue_s, "s"),
         Row("drained after", -1.0 if outcome.drained_s is None else outcome.drained_s, "s"),
+        *(Row(f"waiting at the end, {hop}", _waits(outcome, hop, -1), "") for hop in _WAITING),
         Row("lost", verdict["lost"], "", None, "0", verdict["lost"] == 0),
         Row("doubled", verdict["doubled"], "", None, "0", verdict["doubled"] == 0),
         Row("wrong", verdict["wrong"], "", None, "0", verdict["wrong"] == 0),
@@ -130,12 +158,18 @@ def _hops(outcome: Outcome) -> list[Row]:
 
 
 def plot(outcome: Outcome, path: Path) -> None:
-    """Rate, age, CPU and memory over the time of measuring, in one picture."""
-    figure = Figure(figsize=(11, 9), layout="constrained")
+    """Rate, age, what waits where, CPU and memory over the time of measuring, in one picture."""
+    figure = Figure(figsize=(11, 11), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(4, 1, sharex=True)
+    axes = figure.subplots(5, 1, sharex=True)
     began_s = outcome.moments[0].at_s
-    draw: list[Callable[[Axes, Outcome, float], None]] = [_plot_rate, _plot_age, _plot_cores, _plot_memory]
+    draw: list[Callable[[Axes, Outcome, float], None]] = [
+        _plot_rate,
+        _plot_age,
+        _plot_waiting,
+        _plot_cores,
+        _plot_memory,
+    ]
     for part, axis in zip(draw, axes, strict=True):
         part(axis, outcome, began_s)
         axis.grid(alpha=0.3)
@@ -155,7 +189,7 @@ def _plot_rate(axis: Axes, outcome: Outcome, began_s: float) -> None:
     for hop, label in (("sent_frames", "sent"), ("folded", "folded")):
         times = [moment.at_s - began_s for moment in outcome.moments]
         counts = [moment.hops.get(hop, 0.0) for moment in outcome.moments]
-        step = min(int(_WINDOW_S), max(1, len(times) - 1))
+        step = min(3, max(1, len(times) - 1))
         per_s = [
             (later - earlier) / (end - begin)
             for earlier, later, begin, end in zip(counts, counts[step:], times, times[step:], strict=False)
@@ -174,6 +208,13 @@ def _plot_age(axis: Axes, outcome: Outcome, began_s: float) -> None:
         axis.plot(times, [percentile(windows[window], percent) for window in sorted(windows)], label=label)
     axis.axhline(AGE_S_MAX, color="grey", linestyle=":", label="limit (p99)")
     axis.set_ylabel("age of twins, s")
+
+
+def _plot_waiting(axis: Axes, outcome: Outcome, began_s: float) -> None:
+    times = [moment.at_s - began_s for moment in outcome.moments]
+    for hop in _WAITING:
+        axis.plot(times, [moment.hops.get(hop, 0.0) for moment in outcome.moments], label=hop)
+    axis.set_ylabel("waiting")
 
 
 def _plot_cores(axis: Axes, outcome: Outcome, began_s: float) -> None:

@@ -1,6 +1,7 @@
 """One headline run, start to end: servers, services, fleet; measure; drain; verify. Real programs, each a process."""
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -16,10 +17,23 @@ from local import apart, observe, programs, system, waiting
 from local.processes import Child, Processes
 from runtime import exits
 
+IN_BROKER: Final = "MQTT broker"
+IN_SPOOL: Final = "agent's spool"
+IN_KAFKA: Final = "Kafka"
+"""Hops where messages wait; in Kafka counted as records, each with one or more messages of an asset."""
+
 _DRAIN_LIMIT_S: Final = 300.0
 _VERIFY_LIMIT_S: Final = 600.0
 _STILL_S: Final = 2.0
 _END_LIMIT_S: Final = 300.0
+
+
+class FellBehindError(Exception):
+    """The run was given up, since the machine clearly does not keep up: `age_s` is how old twins typically are."""
+
+    def __init__(self, age_s: float) -> None:
+        super().__init__("given up, age of twins")
+        self.age_s = age_s
 
 
 class Outcome(NamedTuple):
@@ -37,8 +51,13 @@ class Outcome(NamedTuple):
     verify_s: float
 
 
-def run(plan: Plan, directory: Path, stop: threading.Event, say: Callable[[str], None]) -> Outcome:
-    """Do it. Raises what `local.system` raises, and InterruptedByUserError; leaves no process behind."""
+def run(
+    plan: Plan, directory: Path, stop: threading.Event, say: Callable[[str], None], age_s_max: float = math.inf
+) -> Outcome:
+    """Do it. Raises what `local.system` raises, and InterruptedByUserError; leaves no process behind.
+
+    FellBehindError when twins are typically older than `age_s_max` when they are seen.
+    """
     with Processes() as owner:
         own = apart.settings()
         own = own._replace(environment={**own.environment, **headline_plan.SYSTEM, **plan.fleet})
@@ -47,7 +66,7 @@ def run(plan: Plan, directory: Path, stop: threading.Event, say: Callable[[str],
         running = system.start_services(owner, directory, endpoints, own, stop)
         client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(endpoints.mongodb_uri)
         with client:
-            return _Run(plan, owner, running, client, directory / "truth", stop, say).go()
+            return _Run(plan, owner, running, client, directory / "truth", stop, say).go(age_s_max)
 
 
 class _Run:
@@ -68,14 +87,14 @@ class _Run:
         twins = client[running.own.database]["twins"]
         self._watcher = Watcher(lambda: owner.running, self._hops, twins, plan.interval_s)
 
-    def go(self) -> Outcome:
+    def go(self, age_s_max: float) -> Outcome:
         plan = self._plan
         fleet = self._running.programs.start(plan.drive(str(self._truth)))
         self._say(f"{plan.vehicles:,} vehicles switch on in {plan.ramp_s} s")
         self._wait_while(fleet, plan.warm_up_s, "switching on")
         self._watcher.begin()
         try:
-            self._wait_while(fleet, plan.duration_s, "measuring")
+            self._wait_while(fleet, plan.duration_s, "measuring", age_s_max)
         finally:
             self._watcher.end()
         ended_s = self._end(fleet)
@@ -99,7 +118,7 @@ class _Run:
         )
 
     def _hops(self) -> dict[str, float]:
-        """Counters of the hops, since the start."""
+        """Counters of the hops, since the start, and what waits there now."""
         edge = headline_watch.metrics(self._running.edge_port)
         cloud = headline_watch.metrics(self._running.cloud_port)
         network = self._client.admin.command("serverStatus")["network"]
@@ -112,10 +131,13 @@ class _Run:
             "kafka_bytes": edge.get("fleetfold_edge_kafka_sent_bytes_total", 0.0),
             "mongodb_bytes": float(network["bytesIn"]),
             "folded": cloud.get("fleetfold_cloud_messages_folded_total", 0.0),
+            IN_BROKER: max(0.0, sent["acknowledged"] - edge.get("fleetfold_edge_mqtt_messages_received_total", 0.0)),
+            IN_SPOOL: edge.get("fleetfold_edge_spool_records_undelivered", 0.0),
+            IN_KAFKA: cloud.get("fleetfold_cloud_lag_records", 0.0),
         }
 
-    def _wait_while(self, fleet: Child, seconds: float, what: str) -> None:
-        """Tell how it goes every few seconds. Raises FailedError when a process is gone."""
+    def _wait_while(self, fleet: Child, seconds: float, what: str, age_s_max: float = math.inf) -> None:
+        """Tell how it goes every few seconds. Raises FailedError when a process is gone, and FellBehindError."""
         until_s = time.monotonic() + seconds
         while (left_s := until_s - time.monotonic()) > 0:
             waiting.pause(self._stop, min(10.0, left_s))
@@ -123,6 +145,8 @@ class _Run:
             if fleet.exit_code is not None:
                 raise programs.FailedError(f"the fleet ended with exit code {fleet.exit_code}:\n{fleet.last_lines()}")
             self._tell(what)
+            if age_s_max < math.inf and (age_s := self._watcher.typical_age_s()) > age_s_max:
+                raise FellBehindError(age_s)
 
     def _tell(self, what: str) -> None:
         now, before = self._snapshot(), self._used

@@ -1,9 +1,11 @@
 """What is measured from outside while a headline run lasts: processes, hops, and how old twins are."""
 
 import contextlib
+import statistics
 import threading
 import time
 import urllib.request
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -18,7 +20,8 @@ from local.processes import Child
 PANEL: Final = 300
 """Vehicles whose twins are looked at; drawn by the database."""
 _LOOK_S: Final = 0.5
-_RESOURCES_S: Final = 1.0
+_RESOURCES_S: Final = 2.0
+_LATELY_S: Final = 5.0
 _SIGNAL: Final = "Vehicle.Speed"
 """Is in every frame of the fleet."""
 OBSERVER: Final = "observer"
@@ -77,18 +80,17 @@ def _use(processes: Sequence[psutil.Process]) -> Use:
 
 
 def metrics(port: int) -> dict[str, float]:
-    """Every metric of a service without labels; empty while it does not answer."""
+    """Every metric of a service, summed over its labels; empty while it does not answer."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2.0) as answer:
             text = answer.read().decode()
     except OSError:
         return {}
-    return {
-        sample.name: sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if not sample.labels
-    }
+    found: dict[str, float] = defaultdict(float)
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found[sample.name] += sample.value
+    return found
 
 
 class Watcher:
@@ -119,6 +121,14 @@ class Watcher:
         self._over.set()
         for thread in self._threads:
             thread.join()
+
+    def typical_age_s(self) -> float:
+        """The median of what was seen in the last seconds; when nothing was, by how much the worst twin is overdue."""
+        since_s = time.time() - _LATELY_S
+        lately = [age.age_s for age in list(self.ages) if age.at_s >= since_s]
+        if lately:
+            return statistics.median(lately)
+        return self.stale[-1].overdue_s if self.stale else 0.0
 
     def _resources(self) -> None:
         while not self._over.wait(_RESOURCES_S):
