@@ -55,6 +55,14 @@ def rss_gib(moments: Sequence[Moment]) -> float:
     return max(sum(use.rss_bytes for use in moment.uses.values()) for moment in moments) / 2**30
 
 
+def frame_us(outcome: Outcome) -> dict[str, float]:
+    """CPU of each process for each frame that passed it, in microseconds."""
+    sent, folded = rate(outcome, "sent_frames"), rate(outcome, "folded")
+    of_folded = ("mongod", "fold")
+    rates = {name: folded if name.startswith(of_folded) else sent for name in cores(outcome)}
+    return {name: share / rates[name] * 1e6 if rates[name] else 0.0 for name, share in cores(outcome).items()}
+
+
 def notes(outcome: Outcome) -> list[str]:
     """Where the time goes: how old twins were over time, where messages wait, who computes most."""
     begun_s, parts = outcome.moments[0].at_s, 10
@@ -63,11 +71,9 @@ def notes(outcome: Outcome) -> list[str]:
     for age in outcome.ages:
         of_part[min(parts - 1, max(0, int((age.at_s - begun_s) / length_s)))].append(age.age_s)
     shown = ", ".join(f"{percentile(ages, 99):.1f}" if ages else "none seen" for ages in of_part)
-    folded = rate(outcome, "folded") or 1.0
+    of_frame = frame_us(outcome)
     busiest = sorted(cores(outcome).items(), key=lambda item: -item[1])[:4]
-    computing = ", ".join(
-        f"{name} {share:.2f} cores ({share / folded * 1e6:.0f} us a frame)" for name, share in busiest
-    )
+    computing = ", ".join(f"{name} {share:.2f} cores ({of_frame[name]:.0f} us a frame)" for name, share in busiest)
     return [
         f"p99 of the ages, each {length_s:g} s: {shown} s",
         "waiting when measuring began and ended: "
@@ -128,13 +134,13 @@ def _headline(outcome: Outcome) -> list[Row]:
 
 def _processes(outcome: Outcome) -> list[Row]:
     found = []
-    folded = rate(outcome, "folded")
+    of_frame = frame_us(outcome)
     for name, share in cores(outcome).items():
         is_fleet = name == "fleet"
         target = f"<= {_SIMULATOR_SHARE_MAX:g}" if is_fleet else None
         met = share <= _SIMULATOR_SHARE_MAX if is_fleet else None
         found.append(Row(f"{name}: cores", share, "", None, target, met))
-        found.append(Row(f"{name}: CPU per frame", share / folded * 1e6 if folded else 0.0, "us"))
+        found.append(Row(f"{name}: CPU per frame", of_frame[name], "us"))
         memory = [moment.uses[name].rss_bytes for moment in outcome.moments if name in moment.uses]
         found.append(Row(f"{name}: memory", max(memory) / 2**20, "MiB"))
     return found
