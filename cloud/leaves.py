@@ -60,8 +60,8 @@ def _walk(node: Mapping[str, Any]) -> Iterator[int]:
 
 
 _STEPS: Final = {signal.number: tuple(signal.path.split(".")) for signal in catalogue.SIGNALS}
-_TREE: Final = tree_of({number: number for number in _STEPS})
-RANK: Final[Mapping[int, int]] = MappingProxyType({number: rank for rank, number in enumerate(_walk(_TREE))})
+TREE: Final = tree_of({number: number for number in _STEPS})
+RANK: Final[Mapping[int, int]] = MappingProxyType({number: rank for rank, number in enumerate(_walk(TREE))})
 """Catalogue number → place in the tree of all signals, branch after branch: the order of a document's bytes."""
 
 

@@ -207,8 +207,8 @@ class Processor:
             deliveries[:] = [delivery for delivery in deliveries if delivery.kind is asset.kind]
 
     def _find(self, job: Job, turn: Turn) -> None:
-        if not job.advances:
-            return
+        if not job.advances or not (job.transitions or job.twin.findings or job.twin.closed):
+            return  # by far the most: all is well, and was
         newest_ms = max(ts_ms for ts_ms, _ in job.advances)
         changes = findings.apply(job.twin, job.transitions, newest_ms)
         turn.anomalies += effects.anomaly_writes(changes, job.twin.heard)

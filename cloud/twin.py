@@ -209,7 +209,7 @@ def from_document(document: Mapping[str, Any]) -> Twin:
     """The fold's half of a document; raises `NewerSchemaError` when it is not ours to touch."""
     version, document = document["schema_version"], upgrades.upgraded(document)
     fold = document.get("fold", {})
-    signals = sorted(_leaves(document.get("signals", {}), ""), key=lambda leaf: RANK[leaf[0]])
+    signals = sorted(_leaves(document.get("signals", {}), leaves.TREE), key=lambda leaf: RANK[leaf[0]])
     asset = Twin(
         asset_id=document["_id"],
         kind=Kind(document["kind"]),
@@ -238,14 +238,14 @@ def from_document(document: Mapping[str, Any]) -> Twin:
     return asset
 
 
-def _leaves(node: Mapping[str, Any], path: str) -> list[tuple[int, Value, int]]:
+def _leaves(node: Mapping[str, Any], known: Mapping[str, Any]) -> list[tuple[int, Value, int]]:
+    """`known`: the catalogue's part of the tree below this node. What it does not know is left out."""
     found: list[tuple[int, Value, int]] = []
     for name, child in node.items():
-        below = f"{path}.{name}" if path else name
-        signal = catalogue.BY_PATH.get(below)
-        if signal is not None:
-            found.append((signal.number, child["value"], _ms(child["ts"])))
-        else:
+        below = known.get(name)
+        if type(below) is int:
+            found.append((below, child["value"], _ms(child["ts"])))
+        elif below is not None:
             found += _leaves(child, below)
     return found
 
