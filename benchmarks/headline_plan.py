@@ -19,10 +19,10 @@ SYSTEM: Final[Mapping[str, str]] = {
     "FLEETFOLD_CLOUD__FOLD__CENSUS_INTERVAL_S": "60",
     # the service's default again: the demo's 5 s would be one document for nearly every frame
     "FLEETFOLD_CLOUD__HISTORY__FLUSH_INTERVAL_S": "60",
-    "FLEETFOLD_CLOUD__KAFKA__BATCH_WAIT_MS": "500",
+    "FLEETFOLD_CLOUD__KAFKA__BATCH_WAIT_MS": "200",
     # every device speaks rarely, so a record has one frame: what is to be batched is records, by time
     "FLEETFOLD_CLOUD__TOPICS__PARTITIONS": "2",
-    "FLEETFOLD_EDGE__KAFKA__LINGER_MS": "200",
+    "FLEETFOLD_EDGE__KAFKA__LINGER_MS": "100",
     "FLEETFOLD_EDGE__MQTT__RECEIVE_MAXIMUM": "4000",
     "FLEETFOLD_EDGE__MQTT__QUEUE_MESSAGES_MAX": "16000",
     "FLEETFOLD_EDGE__MQTT__QUEUE_BYTES_MAX": "33554432",

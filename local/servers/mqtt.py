@@ -130,9 +130,16 @@ def choice_of(text: str) -> Choice:
     raise ServerError(f"no MQTT broker {text!r}: choose one of {', '.join(_CHOICES)}")
 
 
+def chosen(choice: Choice) -> Choice:
+    """Which broker `auto` is here: an installed mosquitto is preferred."""
+    if choice == "auto":
+        return "rumqttd" if installed_mosquitto() is None else "mosquitto"
+    return choice
+
+
 def broker(owner: processes.Processes, directory: Path, choice: Choice = "auto") -> Server:
     """The MQTT broker of `choice`; `auto` prefers an installed mosquitto."""
-    if choice == "mosquitto" or (choice == "auto" and installed_mosquitto() is not None):
+    if chosen(choice) == "mosquitto":
         return Mosquitto(owner, directory)
     return Rumqttd(owner, directory)
 

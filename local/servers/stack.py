@@ -1,15 +1,18 @@
 """All servers together: those that the environment names, the rest started side by side."""
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from local import processes
 from local.servers import apache_kafka, kafka, mongo, mqtt, named
 from local.servers.base import Server
 
 KafkaKind = Literal["tansu", "apache"]
+
+_DROP_COUNTER: Final = "FLEETFOLD_EDGE__MQTT__DROP_COUNTER_TOPIC"
 
 
 class Endpoints(NamedTuple):
@@ -18,15 +21,18 @@ class Endpoints(NamedTuple):
     mqtt_url: str
     kafka_bootstrap_servers: str
     mongodb_uri: str
+    mqtt_counts_drops: bool = True
+    """Whether the agent may ask the MQTT broker for its counters: rumqttd breaks the connection of who does."""
 
     @property
     def environment(self) -> dict[str, str]:
         """What every fleetfold process understands."""
-        return {
+        answers = {
             named.MQTT_URL: self.mqtt_url,
             named.KAFKA_BOOTSTRAP_SERVERS: self.kafka_bootstrap_servers,
             named.MONGODB_URI: self.mongodb_uri,
         }
+        return answers if self.mqtt_counts_drops else {**answers, _DROP_COUNTER: ""}
 
 
 def kafka_server(owner: processes.Processes, directory: Path, kind: KafkaKind) -> Server:
@@ -57,7 +63,8 @@ def start(owner: processes.Processes, directory: Path, brokers: Brokers) -> Endp
             _url, named.kafka_bootstrap_servers, lambda: kafka_server(owner, directory / "kafka", brokers.kafka_kind)
         )
         uri = pool.submit(_url, named.mongodb_uri, lambda: mongo.Mongod(owner, directory / "mongodb"))
-        return Endpoints(mqtt_url.result(), bootstrap.result(), uri.result())
+        counts_drops = bool(os.environ.get(named.MQTT_URL)) or mqtt.chosen(brokers.mqtt_choice) != "rumqttd"
+        return Endpoints(mqtt_url.result(), bootstrap.result(), uri.result(), counts_drops)
     except BaseException:
         owner.stop_all()  # ends the waiting of the other threads
         raise

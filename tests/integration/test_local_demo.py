@@ -81,6 +81,13 @@ def test_a_demo_ends_with_answers_and_a_verified_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_demo_with_rumqttd_loses_nothing_either(tmp_path: Path, apache_kafka_if_chosen: None) -> None:
+    with start("--duration", "3", "--mqtt", "rumqttd", temporary=tmp_path) as program:
+        out, err = program.communicate(timeout=100)
+    assert (program.returncode, err) == (0, "")
+    assert VERIFIED.fullmatch(out.splitlines()[-1]), out
+
+
 def test_what_is_lost_is_named_and_exit_code_1(tmp_path: Path, apache_kafka_if_chosen: None) -> None:
     lost = Frame(v=1, ts=int(time.time() * 1000), signals={"Vehicle.Speed": 50.0}, session="s", seq=0)
     with start("--duration", "4", temporary=tmp_path) as program:
