@@ -118,7 +118,10 @@ class Twin:
         """Let these values of one moment be the newest. They share one time, and nothing else is made for each."""
         known = len(self.values)
         self.values.update(values)
-        self.times.update(dict.fromkeys(values, ts_ms))
+        if len(self.values) == len(values):  # all that are known
+            self.times = dict.fromkeys(self.values, ts_ms)
+        else:
+            self.times.update(dict.fromkeys(values, ts_ms))
         if ts_ms > self.newest_ms:
             self.newest_ms = ts_ms
         self.inputs = None
