@@ -39,6 +39,7 @@ class FoldSettings(Section):
     detect: bool = True
     """Run the detectors. Without them the service only mirrors."""
     cached_twins_max: int = Field(100_000, ge=1)
+    """In memory, about 4 KB each with 20 signals. Those of other assets are read again when they are heard of."""
     asset_bytes_per_turn_max: int = Field(500_000, ge=1_000)
     """Of one asset in a turn of the loop, but one record at least: the rest waits, and holds up nobody."""
     carried_bytes_max: int = Field(16_000_000, ge=1_000_000)

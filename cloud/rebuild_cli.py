@@ -43,7 +43,7 @@ def run(settings: CloudSettings, start: str, dry_run: bool, as_json: bool, stop:
     """Rebuild, and end the process with the right exit code."""
     from cloud import rebuild  # numpy is not needed for other commands
 
-    garbage.expect_many_twins()
+    garbage.search_rarely()
     view = _Bar() if Console(stderr=True).is_terminal else _Lines()
     try:
         with view:

@@ -52,7 +52,7 @@ def run(settings: CloudSettings, stop: threading.Event) -> None:
             upkeep.start()
         with HealthServer(settings.http, metrics.registry, lambda: _health(processor, source, metrics)) as server:
             log.info("twin service ready", health_port=server.port)
-            garbage.expect_many_twins()
+            garbage.search_rarely()
             processor.run(stop.is_set, Gate(store.database))
         if settings.fold.upkeep:
             upkeep.stop()

@@ -11,7 +11,7 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 from pymongo.errors import PyMongoError
 
-from cloud import children
+from cloud import children, garbage
 from cloud import store as stores
 from cloud.config import CloudSettings
 from cloud.history import collect, schema
@@ -54,6 +54,7 @@ def run(settings: CloudSettings, stop: threading.Event) -> None:
         scheduler.start()
         with HealthServer(settings.history.http, metrics.registry, lambda: _health(source)) as server:
             log.info("history ready", health_port=server.port)
+            garbage.search_rarely()
             keeper.run(stop.is_set)
     except StoppedError:
         log.info("stopped while waiting; what was not written will be read again")
