@@ -3,7 +3,6 @@
 Payloads are not decoded: they go on as the device sent them.
 """
 
-import functools
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,8 +13,6 @@ from wire import limits, topics
 from wire.malformed import Malformed, Reason
 from wire.topics import Channel
 
-_KNOWN_BYTES_MAX: Final = 200
-"""Of a topic that is remembered."""
 _ORIGIN_CHARS_MAX: Final = 200
 """Kept of a topic, so that an origin with gateway, epoch and sequence stays below the limit of dead letters."""
 
@@ -49,7 +46,7 @@ def judge(deliveries: list[Delivery]) -> Judged:
     for delivery in deliveries:
         received_ms = within_range(delivery.received_ms)
         for topic, payloads in delivery.payloads.items():
-            series = _known_series(topic) if len(topic) <= _KNOWN_BYTES_MAX else _series(topic)
+            series = records.series_of_topic(topic) or _series(topic)
             if isinstance(series, Malformed):
                 judged.refused += [_refused(Odd(topic, each, len(each)), series, received_ms) for each in payloads]
             else:
@@ -98,12 +95,6 @@ def within_range(clock_ms: int) -> int:
 def _series(topic: bytes) -> bytes | Malformed:
     address = _address(topic)
     return address if isinstance(address, Malformed) else records.series_of(address)
-
-
-@functools.lru_cache(maxsize=16_384)
-def _known_series(topic: bytes) -> bytes | Malformed:
-    """A device uses the same three topics all its life."""
-    return _series(topic)
 
 
 def _address(topic: bytes) -> topics.Address | Malformed:

@@ -30,12 +30,15 @@ _JSON_FIRST_BYTES: Final = frozenset(b"{ \t\r\n")
 
 
 class SequenceWatch:
-    """Remembers the last place of at most `series_max` series; of the others it forgets the one known longest."""
+    """Remembers the last place of at most `series_max` series; those heard of longest ago are forgotten, half of them
+    at once."""
 
     def __init__(self, series_max: int, counts: Counts) -> None:
-        self._series_max = series_max
+        self._half_max = max(1, series_max // 2)
         self._counts = counts
         self._last: dict[bytes, _Place] = {}
+        self._before: dict[bytes, _Place] = {}
+        """Of series that were not heard of since `_last` was empty."""
         self._log = structlog.get_logger("edge.sequences")
         self._logged = 0
         self._example = ""
@@ -44,22 +47,30 @@ class SequenceWatch:
         """At what arrived, before anything is done with it."""
         for series, arrival in arrivals.items():
             payloads = arrival.payloads
-            known, last = self._last.get(series), _place(payloads[-1])
-            if (
-                known is not None
-                and last is not None
-                and last.session == known.session
-                and last.seq == known.seq + len(payloads)
-            ):
+            known, last = self._known(series), _place(payloads[-1])
+            if last is None or (known is None and len(payloads) > 1):
+                self._look_at_each(series, payloads)
+            elif known is None:
+                self._learn(series, last)
+            elif last.session == known.session and last.seq == known.seq + len(payloads):
                 self._last[series] = last
             else:
-                for payload in payloads:
-                    self._step(series, payload)
+                self._look_at_each(series, payloads)
 
-    def _step(self, series: bytes, payload: bytes) -> None:
-        place, known = _place(payload), self._last.get(series)
-        if place is None:
-            return
+    def _known(self, series: bytes) -> _Place | None:
+        known = self._last.get(series)
+        if known is None and (known := self._before.pop(series, None)) is not None:
+            self._learn(series, known)
+        return known
+
+    def _look_at_each(self, series: bytes, payloads: list[bytes]) -> None:
+        for payload in payloads:
+            place = _place(payload)
+            if place is not None:
+                self._step(series, place)
+
+    def _step(self, series: bytes, place: _Place) -> None:
+        known = self._last.get(series)
         if known is None:
             self._learn(series, place)
             return
@@ -73,10 +84,10 @@ class SequenceWatch:
             self._last[series] = place
 
     def _learn(self, series: bytes, place: _Place) -> None:
-        if records.address_of(series).channel is Channel.CONNECTION:
+        if records.channel_of(series) is Channel.CONNECTION:
             return
-        if len(self._last) >= self._series_max:
-            del self._last[next(iter(self._last))]
+        if len(self._last) >= self._half_max:
+            self._before, self._last = self._last, {}
         self._last[series] = place
 
     def report(self) -> None:

@@ -76,15 +76,16 @@ def test_json_is_read_as_well_and_what_is_no_frame_or_counts_nothing_is_passed_o
     assert world.seen == (1, 2)
 
 
-def test_of_more_series_than_it_may_remember_the_one_known_longest_is_forgotten() -> None:
-    world = World(series_max=2)
-    for asset in ("a", "b", "c"):
+def test_of_more_series_than_it_may_remember_those_heard_of_longest_ago_are_forgotten() -> None:
+    world = World(series_max=4)
+    for asset in ("a", "b", "c", "a", "d", "e"):
         world.frames(1, asset_id=asset)
-    world.frames(5, asset_id="a")
-    assert world.seen == (0, 0)
-    world.frames(5, asset_id="c")
-    assert world.seen == (1, 3)
-    assert len(world.watch._last) == 2
+    world.frames(5, asset_id="b")
+    assert world.seen == (0, 0), "forgotten: this is its first"
+    world.frames(5, asset_id="e")
+    world.frames(5, asset_id="d")
+    assert world.seen == (2, 6)
+    assert len(world.watch._last) + len(world.watch._before) <= 4
 
 
 def test_the_log_says_it_once_with_an_example() -> None:
