@@ -324,7 +324,7 @@ def differences(fleet: Fleet, database: Any) -> list[str]:
 
 
 def _bytes_differ(fleet: Fleet, device: Device, expected: expect.Expected, twin: Any) -> Iterator[str]:
-    leaves = {path: [at.value, at.ts_ms] for path, at in compare.leaves(twin["signals"])}
+    leaves = {path: [at.value, at.ts_ms] for path, at in compare.leaves(twin["signals"]).items()}
     due = {path: [_typed(path, at.value), at.ts_ms] for path, at in expected.signals.items()}
     if bson.encode(dict(sorted(leaves.items()))) != bson.encode(dict(sorted(due.items()))):
         yield "signals differ in their bytes"
