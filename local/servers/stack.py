@@ -12,7 +12,10 @@ from local.servers.base import Server
 
 KafkaKind = Literal["tansu", "apache"]
 
-_DROP_COUNTER: Final = "FLEETFOLD_EDGE__MQTT__DROP_COUNTER_TOPIC"
+_FOR_RUMQTTD: Final = {
+    "FLEETFOLD_EDGE__MQTT__DROP_COUNTER_TOPIC": "",  # it breaks the connection of who asks for its counters
+    "FLEETFOLD_EDGE__MQTT__READ_PAUSE_MS": "0",  # it sends 100 unacknowledged messages and waits: 500/s with the pause
+}
 
 
 class Endpoints(NamedTuple):
@@ -21,8 +24,8 @@ class Endpoints(NamedTuple):
     mqtt_url: str
     kafka_bootstrap_servers: str
     mongodb_uri: str
-    mqtt_counts_drops: bool = True
-    """Whether the agent may ask the MQTT broker for its counters: rumqttd breaks the connection of who does."""
+    is_rumqttd: bool = False
+    """Whether the MQTT broker is one that the agent must be gentle with."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -32,7 +35,7 @@ class Endpoints(NamedTuple):
             named.KAFKA_BOOTSTRAP_SERVERS: self.kafka_bootstrap_servers,
             named.MONGODB_URI: self.mongodb_uri,
         }
-        return answers if self.mqtt_counts_drops else {**answers, _DROP_COUNTER: ""}
+        return {**answers, **_FOR_RUMQTTD} if self.is_rumqttd else answers
 
 
 def kafka_server(owner: processes.Processes, directory: Path, kind: KafkaKind) -> Server:
@@ -63,8 +66,8 @@ def start(owner: processes.Processes, directory: Path, brokers: Brokers) -> Endp
             _url, named.kafka_bootstrap_servers, lambda: kafka_server(owner, directory / "kafka", brokers.kafka_kind)
         )
         uri = pool.submit(_url, named.mongodb_uri, lambda: mongo.Mongod(owner, directory / "mongodb"))
-        counts_drops = bool(os.environ.get(named.MQTT_URL)) or mqtt.chosen(brokers.mqtt_choice) != "rumqttd"
-        return Endpoints(mqtt_url.result(), bootstrap.result(), uri.result(), counts_drops)
+        is_rumqttd = not os.environ.get(named.MQTT_URL) and mqtt.chosen(brokers.mqtt_choice) == "rumqttd"
+        return Endpoints(mqtt_url.result(), bootstrap.result(), uri.result(), is_rumqttd)
     except BaseException:
         owner.stop_all()  # ends the waiting of the other threads
         raise
