@@ -155,6 +155,18 @@ def test_a_zombie_loses_and_nothing_is_doubled(world: World) -> None:
     assert len(world.all("anomalies")) == 1
 
 
+def test_a_finding_is_extended_while_it_lasts(world: World) -> None:
+    """Also by frames that bring the detectors nothing new: its anomaly and its twin say until when."""
+    world.fold([record("a", hot(4))])
+    (before,) = world.all("anomalies")
+    later = frame(NOW_MS + 3_600_000, {SPEED: 80}, "s", 4)
+    world.fold([record("a", [later], 1)])
+    (after,) = world.all("anomalies")
+    assert after["status"] == "open"
+    assert int(after["last"]) - int(before["last"]) > 3_000_000
+    assert world.twin("a")["health"]["open"][0]["last"] == after["last"]
+
+
 def test_workers_that_alternate_on_one_asset_count_each_frame_once(world: World) -> None:
     turns = [[record("a", [one], offset)] for offset, one in enumerate(hot(12))]
     workers = [world.worker(*turns[0::2]), world.worker(*turns[1::2])]
