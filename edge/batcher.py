@@ -3,7 +3,7 @@
 Order per asset, channel and stream is that of `add`. Memory is bounded by the caller, who stops adding at `size_bytes`.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -53,7 +53,8 @@ class Batcher:
         self.bundle_count = 0
         """Of what is held."""
         self._limits = limits
-        self._open: dict[tuple[bytes, int], Group] = {}  # in the order of opening, so the first is due first
+        self._open: OrderedDict[tuple[bytes, int], Group] = OrderedDict()
+        """In the order of opening, so the first is due first. A dict looks for its first among all that it had."""
         self._full: deque[Group] = deque()
 
     def set_limits(self, limits: Limits) -> None:

@@ -240,4 +240,4 @@ def _letter(record: Record, source: Source, sequence: int) -> Letter:
 def _parcel_weight(parcel: Parcel) -> int:
     if not parcel.members:
         return _RECORD_BYTES + len(parcel.value)
-    return sum([_RECORD_BYTES + len(bundle.packed) for _, bundle in parcel.members])
+    return _RECORD_BYTES * len(parcel.members) + sum([len(bundle.packed) for _, bundle in parcel.members])
