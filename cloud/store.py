@@ -26,7 +26,7 @@ from cloud import twin as twins
 from cloud.changes import Change
 from cloud.leaves import Leaves
 from cloud.twin import Twin
-from cloud.upgrades import SCHEMA_VERSION
+from cloud.upgrades import SCHEMA_VERSION, NewerSchemaError
 from runtime.settings import MongoSettings
 from wire.malformed import Malformed, Reason
 from wire.topics import Kind
@@ -190,8 +190,9 @@ class Store:
         must be found as well. One that somebody else writes meanwhile is left to them. Returns how many."""
         upgraded, last = 0, ""
         while found := self.patiently(partial(self._older, last)):
-            written = self.write_twins([twins.from_document(document) for document in found])
-            upgraded += len(found) - len(written.behind) - len(written.refused)
+            older = [twin for document in found if (twin := _ours(document)) is not None]
+            written = self.write_twins(older)
+            upgraded += len(older) - len(written.behind) - len(written.refused)
             last = found[-1]["_id"]
         return upgraded
 
@@ -243,6 +244,14 @@ class Store:
                 raise AutoReconnect(str(details["writeErrors"][0].get("errmsg"))) from error
             return _sorted_out(details)
         return Written(matched=result.matched_count + result.inserted_count)
+
+
+def _ours(document: Document) -> Twin | None:
+    try:
+        return twins.from_document(document)
+    except NewerSchemaError as error:  # it says so again when something is to be folded into it
+        log.warning("twin not upgraded", asset_id=document["_id"], reason=str(error))
+        return None
 
 
 def _passes(error: BaseException) -> bool:

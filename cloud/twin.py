@@ -212,7 +212,10 @@ def from_document(document: Mapping[str, Any]) -> Twin:
     """The fold's half of a document; raises `NewerSchemaError` when it is not ours to touch."""
     version, document = document["schema_version"], upgrades.upgraded(document)
     fold = document.get("fold", {})
-    signals = sorted(_leaves(document.get("signals", {}), leaves.TREE), key=lambda leaf: RANK[leaf[0]])
+    try:
+        signals = sorted(_leaves(document.get("signals", {}), leaves.TREE), key=lambda leaf: RANK[leaf[0]])
+    except KeyError as error:
+        raise upgrades.newer(document, f"the signal …{error.args[0]}") from error
     asset = Twin(
         asset_id=document["_id"],
         kind=Kind(document["kind"]),
@@ -242,13 +245,14 @@ def from_document(document: Mapping[str, Any]) -> Twin:
 
 
 def _leaves(node: Mapping[str, Any], known: Mapping[str, Any]) -> list[tuple[int, Value, int]]:
-    """`known`: the catalogue's part of the tree below this node. What it does not know is left out."""
+    """`known`: the catalogue's part of the tree below this node. Raises KeyError for what it does not know: the next
+    write would drop that."""
     found: list[tuple[int, Value, int]] = []
     for name, child in node.items():
-        below = known.get(name)
+        below = known[name]
         if type(below) is int:
             found.append((below, child["value"], _ms(child["ts"])))
-        elif below is not None:
+        else:
             found += _leaves(child, below)
     return found
 

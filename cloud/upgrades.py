@@ -44,9 +44,9 @@ def upgraded(document: Document) -> Document:
     return document
 
 
-def newer(document: Document) -> NewerSchemaError:
-    """What to tell people about a document of a newer version."""
-    return NewerSchemaError(
-        f"{document['_id']} has schema_version {document['schema_version']}, this service knows {SCHEMA_VERSION}: "
-        "update it, then `fleetfold-cloud dlq replay --reason newer_schema`"
-    )
+def newer(document: Document, what: str = "") -> NewerSchemaError:
+    """What to tell people about a document of a newer version, or with something that this one does not know."""
+    has = what or f"schema_version {document['schema_version']}"
+    knows = f"this service knows version {SCHEMA_VERSION} and the signals of its catalogue"
+    replay = "update it, then `fleetfold-cloud dlq replay --reason newer_schema`"
+    return NewerSchemaError(f"{document['_id']} has {has}, {knows}: {replay}")

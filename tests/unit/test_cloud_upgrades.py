@@ -56,3 +56,11 @@ def test_a_twin_of_version_1_knows_what_it_has_seen() -> None:
 def test_a_newer_document_is_refused_with_what_to_do() -> None:
     with pytest.raises(NewerSchemaError, match=r"car-7 has schema_version 99.*update it.*dlq replay"):
         twin.from_document(older(1) | {"schema_version": 99})
+
+
+def test_a_document_with_a_signal_that_the_catalogue_does_not_know_is_left_alone() -> None:
+    """A newer worker's catalogue may be larger; a write of this one would drop what it does not know."""
+    document = older(2)
+    document["signals"]["Vehicle"]["Cabin"] = {"Mood": {"value": 1.0, "ts": NOW_MS}}
+    with pytest.raises(NewerSchemaError, match=r"car-7 has the signal …Cabin.*update it.*dlq replay"):
+        twin.from_document(document)
