@@ -37,13 +37,14 @@ def main(
         stack.KafkaKind, typer.Option(help="tansu keeps its log in memory; apache needs java and mvn.")
     ] = "tansu",
     broker: Annotated[mqtt.Choice, typer.Option("--mqtt")] = "auto",
+    history: Annotated[bool, typer.Option("--history", help="Keep what signals were over time, too.")] = False,
     out: Annotated[Path, typer.Option(help="Result as JSON; the plot stands beside it.")] = figures.DIRECTORY
     / "headline.json",
     keep: Annotated[bool, typer.Option("--keep", help="Keep data, logs and truth.")] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="What must hold on any machine.")] = False,
 ) -> None:
     """Run, report, exit: 0 all targets are met (with --smoke: nothing is lost, doubled or wrong), 1 not."""
-    plan = Plan(vehicles, duration, interval, signals, seed, 4, on_per_s, stack.Brokers(kafka, broker))
+    plan = Plan(vehicles, duration, interval, signals, seed, 4, on_per_s, stack.Brokers(kafka, broker), history)
     console = Console()
     directory = Path(tempfile.mkdtemp(prefix="fleetfold-headline-"))
     try:

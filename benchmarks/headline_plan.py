@@ -17,7 +17,7 @@ SYSTEM: Final[Mapping[str, str]] = {
     "FLEETFOLD_CLOUD__KAFKA__BATCH_RECORDS_MAX": "5000",
     "FLEETFOLD_CLOUD__FOLD__CACHED_TWINS_MAX": "200000",
     "FLEETFOLD_CLOUD__FOLD__CENSUS_INTERVAL_S": "60",
-    # the service's default again: the demo's 5 s would be one document for nearly every frame
+    # the service's default again: the demo's 5 s would be a document for every other frame
     "FLEETFOLD_CLOUD__HISTORY__FLUSH_INTERVAL_S": "60",
     "FLEETFOLD_CLOUD__KAFKA__BATCH_WAIT_MS": "200",
     # every device speaks rarely, so a record has one frame: what is to be batched is records, by time
@@ -53,6 +53,13 @@ class Plan(NamedTuple):
     connections: int = 4
     on_per_s: int = DEVICES_ON_PER_S
     brokers: stack.Brokers = stack.Brokers()
+    history: bool = False
+    """Keep it too: a second reader of the log, which decodes and stores each frame once more."""
+
+    @property
+    def system(self) -> dict[str, str]:
+        """Settings of the services."""
+        return {**SYSTEM, "FLEETFOLD_CLOUD__HISTORY__ENABLED": str(self.history).lower()}
 
     @property
     def ramp_s(self) -> int:

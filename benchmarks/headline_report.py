@@ -79,6 +79,7 @@ def notes(outcome: Outcome) -> list[str]:
         "waiting when measuring began and ended: "
         + ", ".join(f"{hop} {_waits(outcome, hop, 0):,.0f} and {_waits(outcome, hop, -1):,.0f}" for hop in _WAITING),
         f"most of the processor: {computing}",
+        "history is kept, too" if outcome.plan.history else "without history; --history keeps it, too",
     ]
 
 

@@ -60,7 +60,7 @@ def run(
     """
     with Processes() as owner:
         own = apart.settings()
-        own = own._replace(environment={**own.environment, **headline_plan.SYSTEM, **plan.fleet})
+        own = own._replace(environment={**own.environment, **plan.system, **plan.fleet})
         endpoints = system.start_servers(owner, directory, plan.brokers, stop)
         say("MQTT, Kafka and MongoDB are up")
         running = system.start_services(owner, directory, endpoints, own, stop)

@@ -34,6 +34,7 @@ def main(
     seed: Annotated[int, typer.Option()] = 1,
     kafka: Annotated[stack.KafkaKind, typer.Option()] = "tansu",
     broker: Annotated[mqtt.Choice, typer.Option("--mqtt")] = "auto",
+    history: Annotated[bool, typer.Option("--history", help="Keep what signals were over time, too.")] = False,
     out: Annotated[Path, typer.Option()] = figures.DIRECTORY / "headline_search.json",
 ) -> None:
     """Halve the distance between what is sustained and what is not. Exit code 1: not even the lower bound is."""
@@ -44,7 +45,7 @@ def main(
     try:
         while True:
             console.print(f"{vehicles:,} vehicles …")
-            rows_of, holds = _tried(Plan(vehicles, duration, seed=seed, brokers=brokers), stop)
+            rows_of, holds = _tried(Plan(vehicles, duration, seed=seed, brokers=brokers, history=history), stop)
             rows += rows_of
             if holds:
                 sustained = vehicles

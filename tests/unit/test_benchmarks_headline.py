@@ -43,10 +43,11 @@ def test_a_fleet_is_not_sustained_when_any_of_it_fails(outcome: Outcome) -> None
 
 
 def test_what_fell_behind_says_where_messages_wait_and_who_computes() -> None:
-    ages, waiting, computing = headline_report.notes(_outcome(500.0, 7.0, waiting=500.0))
+    ages, waiting, computing, history = headline_report.notes(_outcome(500.0, 7.0, waiting=500.0))
     assert "7.0" in ages
     assert "Kafka 0 and 500" in waiting
     assert computing.startswith("most of the processor: mongod 1.00 cores (20000 us a frame)")
+    assert history.startswith("without history")
 
 
 def test_the_processor_time_of_a_frame_counts_the_frames_that_passed_there() -> None:
