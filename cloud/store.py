@@ -1,6 +1,7 @@
 """MongoDB, as the fold and the linker see it. Every write is safe to repeat."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Final, TypeVar
@@ -49,6 +50,8 @@ _FOR_NOW: Final = frozenset(
 """The server's codes (MongoDB, `error_codes.yml`) for what passes: nothing is wrong with what was to be written."""
 _DUPLICATE_KEY: Final = 11000
 _PAGE: Final = 1_000
+_LANE_MIN: Final = 250
+"""Twins for which a transaction of their own is worth a thread."""
 _FOLD_HALF: Final = {"attributes": 0, "owner": 0, "lifecycle": 0}
 
 
@@ -106,6 +109,7 @@ class Store:
         )
         self._while_waiting = while_waiting
         self._leaves = Leaves()
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="store")
         self.apart = 0
         """How often twins could not be written together."""
         self.alone = 0
@@ -148,20 +152,36 @@ class Store:
         alone = [index for index in range(len(several)) if index not in written.refused]
         steady = [index for index in alone if several[index].steady]
         if len(steady) >= self.together_min:
-            behind = self.patiently(lambda: self._together([several[index] for index in steady]))
-            if behind is not None:
-                written.behind += [steady[at] for at in behind]
-                alone = [index for index in alone if not several[index].steady]
-        self._write_alone(several, alone, written)
-
-    def _write_alone(self, several: Sequence[Change], alone: Sequence[int], written: Written) -> None:
-        done = self.bulk(self.twins, [several[index].alone() for index in alone])
+            done: set[int] = set()
+            for lane, behind in self._in_lanes(steady, lambda lane: self._lane_together(several, lane)):
+                if behind is not None:
+                    written.behind += [lane[at] for at in behind]
+                    done.update(lane)
+            alone = [index for index in alone if index not in done]
+        for lane, each in self._in_lanes(alone, lambda lane: self._lane_alone(several, lane)):
+            written.behind += [lane[at] for at in each.behind]
+            written.refused |= {lane[at]: why for at, why in each.refused.items()}
         self.alone += len(alone)
-        made_by_others = {at for at in done.duplicate_keys if several[alone[at]].new}
-        written.refused |= {alone[at]: why for at, why in done.refused.items() if at not in made_by_others}
-        if done.matched + len(done.refused) < len(alone):  # which of them need not be known: what is done is skipped
-            written.behind += [alone[at] for at in range(len(alone)) if at not in done.refused]
-        written.behind += [alone[at] for at in made_by_others]
+
+    def _in_lanes(
+        self, places: Sequence[int], write: Callable[[Sequence[int]], T]
+    ) -> Iterable[tuple[Sequence[int], T]]:
+        """Many are written in two halves side by side: the server has a thread for each, and more than one core."""
+        lanes = [places] if len(places) < 2 * _LANE_MIN else [places[0::2], places[1::2]]
+        return zip(lanes, map(write, lanes) if len(lanes) == 1 else self._threads.map(write, lanes), strict=True)
+
+    def _lane_together(self, several: Sequence[Change], lane: Sequence[int]) -> list[int] | None:
+        return self.patiently(lambda: self._together([several[index] for index in lane]))
+
+    def _lane_alone(self, several: Sequence[Change], lane: Sequence[int]) -> Written:
+        done = self.bulk(self.twins, [several[index].alone() for index in lane])
+        made_by_others = [at for at in done.duplicate_keys if several[lane[at]].new]
+        if done.matched + len(done.refused) < len(lane):  # which of them need not be known: what is done is skipped
+            done.behind = [at for at in range(len(lane)) if at not in done.refused]
+        done.behind += made_by_others
+        for at in made_by_others:
+            del done.refused[at]
+        return done
 
     def _together(self, several: Sequence[Change]) -> list[int] | None:
         """In one transaction, which reads the revisions and then writes without looking. Returns those that are behind;

@@ -152,3 +152,28 @@ def test_what_is_written_bit_by_bit_is_what_is_written_at_once(world: World) -> 
         document.pop("revision")
         document["fold"].pop("positions")
     assert piecemeal == at_once
+
+
+def test_many_twins_are_written_in_two_lanes_and_each_is_told_apart(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New ones, steady ones, one that somebody else wrote, one that the server refuses: by the right asset."""
+    monkeypatch.setattr("cloud.store._LANE_MIN", 5)
+    before = committed(world)
+    worker = world.worker(turn(0), turn(1), turn(2), turn(3))
+    worker.turn()
+    worker.turn()
+    assert committed(world) - before == 2
+    world.fold([record(ASSETS[4], [frame(NOW_MS + 9, {SPEED: 9.0}, "t", 0)], 2)])
+    worker.turn()
+    assert frames(world) == dict.fromkeys(ASSETS, 3) | {ASSETS[4]: 3}
+    database = world.store.database
+    validator = database["twins"].options()["validator"]
+    database.command("collMod", "twins", validator={"$or": [{"_id": {"$ne": ASSETS[7]}}, {"counters.frames": 3}]})
+    try:
+        worker.turn()
+    finally:
+        database.command("collMod", "twins", validator=validator)
+    assert frames(world) == dict.fromkeys(ASSETS, 4) | {ASSETS[7]: 3}
+    (letter,) = [dict(one.headers) for one in world.drawer.records if one.topic.endswith(".dlq")]
+    assert letter["ce_subject"] == ASSETS[7].encode()
