@@ -9,8 +9,8 @@ from local.services import SIMULATOR, Program
 DEVICES_ON_PER_S: Final = 1_700
 """So many devices switch on in a second, each with a birth."""
 _RAMP_S_MIN: Final = 5
-SETTLE_S: Final = 25
-"""After everybody is on: more than the simulator takes to begin, and one interval."""
+SETTLE_S: Final = 60
+"""After everybody is on: what waits since then is folded. A new twin costs several times a known one."""
 
 SYSTEM: Final[Mapping[str, str]] = {
     # a batch of a second's frames, and the gauges of 100,000 twins not counted every second
