@@ -63,6 +63,8 @@ def of(twin: Twin, leaves: Leaves) -> Change:
         steady = False
     if new:
         fields = twins.new_document(twin.asset_id, twin.kind) | fields
+    elif "connection" in fields:  # but for `silent`, which is the upkeep's
+        fields |= {f"connection.{name}": value for name, value in fields.pop("connection").items()}
     twin.held, twin.search, twin.new = held, search, False
     raw = bson.encode(fields)
     size_bytes = len(raw) + _unsent_bytes(twin)

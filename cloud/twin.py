@@ -239,7 +239,7 @@ def from_document(document: Mapping[str, Any]) -> Twin:
         },
         findings=_findings(document.get("health", {}).get("open", [])),
     )
-    if version == SCHEMA_VERSION and document.get("connection", {}).get("silent") is False:
+    if version == SCHEMA_VERSION and "connection" in document:
         asset.held = rarely(asset)._replace(catalog=document.get("catalog", ""))
     return asset
 
@@ -267,7 +267,6 @@ def _connection_fields(connection: Connection) -> dict[str, Any]:
         "session": connection.session,
         "gateway": connection.gateway,
         "last_seen": DatetimeMS(connection.last_seen_ms),
-        "silent": False,
     }
     if connection.since_ms:
         fields["since"] = DatetimeMS(connection.since_ms)

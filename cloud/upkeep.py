@@ -42,16 +42,20 @@ class Upkeep:
         self._scheduler.shutdown(wait=True)
 
     def mark_silent(self) -> None:
-        """An asset not heard of for `silent_after_s` is shown as silent; the fold unmarks it when it speaks.
-        The new revision makes a worker look that has the twin in memory."""
+        """An asset not heard of for `silent_after_s` is shown as silent, until it is heard of again. Nobody else writes
+        the mark: after an outage the fold may be hours behind, and what it reads then makes nobody less silent."""
         before = DatetimeMS(_now_ms() - self._settings.silent_after_s * 1000)
+        ours: dict[str, Any] = {"schema_version": {"$lte": SCHEMA_VERSION}}  # a newer document is not ours to touch
         overdue: dict[str, Any] = {search.SEEN: {"$lt": before}, "connection.last_seen": {"$lt": before}}
-        overdue["connection.silent"] = False
-        overdue["schema_version"] = {"$lte": SCHEMA_VERSION}  # a newer document is not ours to touch
-        silenced = {"$set": {"connection.silent": True}, "$inc": {"revision": 1}}
-        result = self._store.database["twins"].update_many(overdue, silenced)
-        if result.modified_count:
-            log.info("assets fell silent", count=result.modified_count)
+        fell = self._mark(ours | overdue | {"connection.silent": {"$ne": True}}, True)
+        heard: dict[str, Any] = {"connection.silent": True, "connection.last_seen": {"$gte": before}}
+        spoke = self._mark(ours | heard, False)
+        if fell or spoke:
+            log.info("assets fell silent, or spoke again", fell_silent=fell, spoke_again=spoke)
+
+    def _mark(self, which: dict[str, Any], silent: bool) -> int:
+        changed = self._store.database["twins"].update_many(which, {"$set": {"connection.silent": silent}})
+        return changed.modified_count
 
     def relink(self) -> None:
         """Owners change hands by the clock too: periods that began or ended since the last time."""

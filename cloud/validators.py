@@ -44,7 +44,7 @@ _POINT: Final = _object(
     },
 )
 _CONNECTION: Final = _object(
-    "online last_seen silent",
+    "online last_seen",
     {
         "online": _BOOLEAN,
         "since": _DATE,

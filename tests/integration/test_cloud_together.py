@@ -9,7 +9,8 @@ import pytest
 
 from cloud.changes import Change
 from cloud.inbox import Record
-from cloud.store import Store
+from cloud.store import Store, Written
+from cloud.twin import Twin
 from tests.cloud_worker import World
 from tests.cloud_world import NOW_MS, frame, record
 
@@ -66,10 +67,16 @@ def test_the_twins_of_a_turn_are_one_transaction(world: World) -> None:
 
 def test_two_workers_that_both_make_a_twin_make_one(world: World) -> None:
     """Neither finds a document; whose insertion comes second folds again on the first one's."""
-    first, second = (world.worker([record("a", [frame(NOW_MS, {SPEED: 1.0}, session, 0)], 0)]) for session in "st")
-    second._turn_of([record("a", [frame(NOW_MS + 1, {SPEED: 1.0}, "t", 0)], 1)])
-    first.turn()
-    second.settle()
+    other = world.worker([record("a", [frame(NOW_MS, {SPEED: 1.0}, "s", 0)], 0, partition=1)])
+
+    class Late(Store):
+        def write_twins(self, changed: Sequence[Twin]) -> Written:
+            if not world.all("twins"):
+                other.turn()
+            return super().write_twins(changed)
+
+    late = Late(world.client, world.settings, lambda: None)
+    world.worker([record("a", [frame(NOW_MS + 1, {SPEED: 1.0}, "t", 0)], 0)], at=late).turn()
     assert (world.twin()["counters"]["frames"], world.twin()["revision"]) == (2, 2)
 
 
