@@ -25,9 +25,11 @@ class Step(NamedTuple):
 
 @dataclass(slots=True)
 class Facts:
-    """The facts of one poll. A later profile of a customer replaces an earlier one; None erases."""
+    """The facts of one poll. A later profile of a customer replaces an earlier one; None erases. `erased`: when those
+    were, in ms."""
 
     profiles: dict[str, Profile | None] = field(default_factory=dict)
+    erased: dict[str, int] = field(default_factory=dict)
     roles: list[Role] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     activities: list[Activity] = field(default_factory=list)
@@ -79,6 +81,7 @@ def _take(facts: Facts, record: Record) -> Malformed | None:
 def _take_profile(facts: Facts, record: Record) -> Malformed | None:
     if record.value is None:
         facts.profiles[_text(record.key)] = None
+        facts.erased[_text(record.key)] = record.timestamp_ms
         return None
     profile = _keyed(record, Profile, "customer_id")
     if isinstance(profile, Malformed):

@@ -18,6 +18,9 @@ from wire.catalogue import Signal
 PER_COLLECTION_MAX: Final = 64
 """MongoDB's limit, `_id` included."""
 
+ERASURES_KEPT_S: Final = 400 * 86_400
+"""That a customer was erased: longer than any topic keeps what they did before, and not for ever."""
+
 NAME_COLLATION: Final[Mapping[str, Any]] = MappingProxyType({"locale": "en", "strength": 1})
 """Names: case and accents make no difference, so that `muller` finds Müller."""
 
@@ -26,13 +29,15 @@ PLATE_COLLATION: Final[Mapping[str, Any]] = MappingProxyType({"locale": "en", "s
 
 
 class Index(NamedTuple):
-    """One index. `present`: only documents that have this field are in it."""
+    """One index. `present`: only documents that have this field are in it. `expire_after_s`: so long after the time in
+    its field a document is deleted."""
 
     name: str
     keys: tuple[tuple[str, int | str], ...]
     unique: bool = False
     present: str | None = None
     collation: Mapping[str, Any] | None = None
+    expire_after_s: int | None = None
 
     def options(self) -> dict[str, Any]:
         """What makes it more than a plain index, as the server names it."""
@@ -43,6 +48,8 @@ class Index(NamedTuple):
             options["partialFilterExpression"] = {self.present: {"$exists": True}}
         if self.collation is not None:
             options["collation"] = dict(self.collation)
+        if self.expire_after_s is not None:
+            options["expireAfterSeconds"] = self.expire_after_s
         return options
 
     def model(self) -> IndexModel:
@@ -110,6 +117,7 @@ INDEXES: Final[Mapping[str, tuple[Index, ...]]] = MappingProxyType(
             _by("to", "to", present="to"),
         ),
         "activities": (_by("customer", "customer_id", "ts"),),
+        "erasures": (Index("erased", (("erased", 1),), expire_after_s=ERASURES_KEPT_S),),
         "dead_letters": (_by("place", "topic", "partition", "offset"),),
     }
 )

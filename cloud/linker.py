@@ -41,7 +41,8 @@ class Linker:
         profiles = [_profile_write(customer_id, profile) for customer_id, profile in facts.profiles.items()]
         self._store.bulk("customers", profiles)
         self._store.bulk("asset_roles", [_role_write(role) for role in facts.roles])
-        self._store.bulk("activities", [_activity_write(activity) for activity in facts.activities])
+        self._store.bulk("erasures", [_erasure_write(customer, ms) for customer, ms in facts.erased.items()])
+        self._store.bulk("activities", [_activity_write(activity) for activity in self._not_erased(facts.activities)])
         self._store.bulk("activities", [_forget(customer) for customer, known in facts.profiles.items() if not known])
         steps: dict[str, list[Step]] = defaultdict(list)
         for step in facts.steps:
@@ -49,6 +50,16 @@ class Linker:
         self._store.create({asset_id: Kind(several[0].step.kind) for asset_id, several in steps.items()})
         touched = {role.asset_id for role in facts.roles} | set(steps) | self._assets_of(facts.profiles)
         return self.relink(sorted(touched), steps)
+
+    def _not_erased(self, activities: Sequence[Activity]) -> list[Activity]:
+        """Without those from before their customer was erased: they come late, or again."""
+        if not activities:
+            return []
+        wanted = {"_id": {"$in": sorted({activity.customer_id for activity in activities})}}
+        erasures = self._store.database["erasures"]
+        found = self._store.patiently(lambda: list(erasures.find(wanted)))
+        erased_ms = {one["_id"]: int(one["erased"]) for one in found}
+        return [activity for activity in activities if activity.ts > erased_ms.get(activity.customer_id, -1)]
 
     def relink(self, asset_ids: Sequence[str], steps: dict[str, list[Step]] | None = None) -> list[DeadLetter]:
         """Bring the linked half of these twins up to date with all facts known, and with new `steps`."""
@@ -175,6 +186,10 @@ def _profile_write(customer_id: str, profile: Profile | None) -> UpdateOne | Del
 def _forget(customer_id: str) -> DeleteMany:
     """A customer who is erased leaves no activities behind either."""
     return DeleteMany({"customer_id": customer_id})
+
+
+def _erasure_write(customer_id: str, erased_ms: int) -> UpdateOne:
+    return UpdateOne({"_id": customer_id}, {"$max": {"erased": DatetimeMS(erased_ms)}}, upsert=True)
 
 
 def _activity_write(activity: Activity) -> UpdateOne:

@@ -91,6 +91,7 @@ def _same(wanted: Index, held: Mapping[str, Any]) -> bool:
         and bool(held.get("unique")) == wanted.unique
         and not held.get("sparse")
         and held.get("partialFilterExpression") == options.get("partialFilterExpression")
+        and held.get("expireAfterSeconds") == options.get("expireAfterSeconds")
         and bool(collation) == bool(held_collation)
         and all(held_collation.get(name) == value for name, value in collation.items())
     )

@@ -160,6 +160,7 @@ _ACTIVITY: Final = {
     "via": _TEXT,
     "asset_id": _ASSET_ID,
 }
+_ERASURE: Final = {"_id": _TEXT, "erased": _DATE}
 _DEAD_LETTER_MARK: Final = {
     "_id": _TEXT,
     "topic": _TEXT,
@@ -179,6 +180,7 @@ VALIDATORS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "customers": _document("_id display_name updated", _CUSTOMER),
         "asset_roles": _document("_id asset_id customer_id role from recorded", _ROLE),
         "activities": _document("_id customer_id ts type via", _ACTIVITY),
+        "erasures": _document("_id erased", _ERASURE),
         "dead_letters": _document("_id topic partition offset origin replayed times", _DEAD_LETTER_MARK),
     }
 )

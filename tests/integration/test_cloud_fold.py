@@ -315,6 +315,16 @@ def test_an_erased_customer_leaves_no_name_behind(world: World) -> None:
     assert world.twin()["owner"]["display_name"] is None
 
 
+def test_what_an_erased_customer_did_before_is_not_stored_when_it_comes_late(world: World) -> None:
+    """In the same poll, in a later one, and again; who comes back is known again from then on."""
+    world.fold([booked(), fact("customer.profiles.v1", "c1", None, 1)], [booked(1)], [booked()])
+    assert world.all("activities") == []
+    assert [one["_id"] for one in world.all("erasures")] == ["c1"]
+    back = BOOKED | {"activity_id": "b2", "ts": NOW_MS + 1}
+    world.fold([fact("customer.profiles.v1", "c1", PROFILE, 2), fact("customer.activity.v1", "c1", back, 2)])
+    assert [one["_id"] for one in world.all("activities")] == ["b2"]
+
+
 def test_the_owner_changes_when_the_clock_says_so(world: World) -> None:
     later = ROLE | {"role_id": "r2", "customer_id": "c2", "from_ms": NOW_MS + 60_000}
     ended = ROLE | {"to_ms": NOW_MS + 60_000, "recorded_ms": NOW_MS + 1}
