@@ -20,6 +20,11 @@ class ConsumerSettings(KafkaSettings):
     batch_wait_ms: int = Field(100, ge=1, le=10_000)
     commit_interval_ms: int = Field(1_000, ge=0, le=60_000)
 
+    @property
+    def history_group_id(self) -> str:
+        """The group of those who keep history."""
+        return f"{self.group_id}-history"
+
 
 class TopicSettings(Section):
     """How `topics create` creates topics."""

@@ -53,7 +53,8 @@ def ask(loaded: CloudSettings, urls: list[str], timeout_s: float) -> Report:
     quick = loaded.mongo.model_copy(update={"timeout_ms": int(timeout_s * 1000)})
     with store.connect(quick) as client:
         mongo = database.ask(client[loaded.mongo.database])
-    return Report(brokers.ask(loaded.kafka, timeout_s), mongo, [workers.ask(url, timeout_s) for url in urls])
+    history = loaded.kafka.history_group_id if loaded.history.enabled else None
+    return Report(brokers.ask(loaded.kafka, timeout_s, history), mongo, [workers.ask(url, timeout_s) for url in urls])
 
 
 def _configured(loaded: CloudSettings) -> list[str]:
@@ -86,6 +87,8 @@ def _summary(report: Report) -> Table:
     for member in kafka.members or ():
         table.add_row("", f"{printable(member.client_id)} at {printable(member.host)}: {member.partitions} partitions")
     table.add_row("lag", f"{report.lag_records} records, {report.lag_s:.1f} s")
+    if kafka.history_lag_records is not None:
+        table.add_row("history", f"{kafka.history_lag_records} records not kept yet")
     table.add_row("MongoDB", f"answers in {mongo.round_trip_ms:g} ms" if mongo.reachable else "does not answer")
     table.add_row("twins", f"{mongo.twins}, silent: {mongo.silent_twins}, events: {mongo.events}")
     table.add_row("findings", f"{mongo.open_anomalies} open")

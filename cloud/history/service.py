@@ -39,7 +39,7 @@ def run(settings: CloudSettings, stop: threading.Event) -> None:
         if stop.is_set():
             raise StoppedError
 
-    own_group = settings.kafka.model_copy(update={"group_id": group_of(settings)})
+    own_group = settings.kafka.model_copy(update={"group_id": settings.kafka.history_group_id})
     source = Source(own_group, collect.TOPICS)
     client = stores.connect(settings.mongo)
     store = Store(client, settings.mongo, waiting)
@@ -64,11 +64,6 @@ def run(settings: CloudSettings, stop: threading.Event) -> None:
         source.close()
         client.close()
     log.info("history stopped")
-
-
-def group_of(settings: CloudSettings) -> str:
-    """The consumer group of history."""
-    return f"{settings.kafka.group_id}-history"
 
 
 @contextmanager

@@ -1,21 +1,24 @@
 """Asks Kafka how far the group is: committed offsets against the log's ends, and how old the first undone record is."""
 
 import time
-from typing import Final
+from typing import Any, Final
 
 from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from cloud import facts
 from cloud.config import ConsumerSettings
+from cloud.history import collect
 from cloud.sharing import Place
 from cloud.status.report import Kafka, Member, Partition
 from wire import kafka, topics
 
-_READ: Final = (*topics.CHANNEL_OF, topics.CUSTOMER_PROFILES, topics.ASSET_ROLES, topics.VEHICLE_LIFECYCLE)
+_READ: Final = (*topics.CHANNEL_OF, *sorted(facts.TOPICS))
 
 
-def ask(settings: ConsumerSettings, timeout_s: float) -> Kafka:
-    """Everything that Kafka knows; never raises for a broker that does not answer."""
+def ask(settings: ConsumerSettings, timeout_s: float, history_group: str | None = None) -> Kafka:
+    """Everything that Kafka knows; never raises for a broker that does not answer. `history_group`: of those who keep
+    history, where that is kept."""
     quiet = {**settings.client(), "log_level": 0}
     consumer = Consumer({**kafka.CONSUMER, **quiet, "group.id": settings.group_id})
     try:
@@ -31,6 +34,9 @@ def ask(settings: ConsumerSettings, timeout_s: float) -> Kafka:
             name: sum(_held(consumer, TopicPartition(name, number), timeout_s) for number in existing[name].partitions)
             for name in letters
         }
+        if history_group is not None:
+            of_history = [place for place in places if place.topic in collect.TOPICS]
+            answer.history_lag_records = _lag_of(history_group, quiet, of_history, timeout_s)
     except KafkaException as error:
         return Kafka(False, f"{settings.bootstrap_servers}: {error.args[0]}", settings.group_id)
     finally:
@@ -55,6 +61,19 @@ def _partitions(consumer: Consumer, places: list[TopicPartition], timeout_s: flo
         Partition(at.topic, at.partition, committed, end, lag, ages_s.get((at.topic, at.partition)) if lag else 0.0)
         for at, committed, end, lag in standing
     ]
+
+
+def _lag_of(group: str, quiet: dict[str, Any], places: list[TopicPartition], timeout_s: float) -> int:
+    """Records that another group has not committed yet."""
+    consumer = Consumer({**kafka.CONSUMER, **quiet, "group.id": group})
+    try:
+        lag = 0
+        for at in consumer.committed(places, timeout_s):
+            low, high = consumer.get_watermark_offsets(at, timeout_s)
+            lag += max(0, high - max(low, at.offset))
+        return lag
+    finally:
+        consumer.close()
 
 
 def _ages_s(consumer: Consumer, behind: dict[Place, TopicPartition], timeout_s: float) -> dict[Place, float]:

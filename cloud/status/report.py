@@ -37,6 +37,8 @@ class Kafka:
     partitions: list[Partition] = field(default_factory=list)
     missing_topics: list[str] = field(default_factory=list)
     dead_letters: dict[str, int] = field(default_factory=dict)
+    history_lag_records: int | None = None
+    """Of those who keep history, who gather records for a while on purpose. None: nobody keeps it."""
 
 
 @dataclass(slots=True)

@@ -33,6 +33,7 @@ class Site:
             "MONGODB_URI": uri,
             "FLEETFOLD_CLOUD__MONGO__DATABASE": database,
             "COLUMNS": "200",
+            "FLEETFOLD_CLOUD__HISTORY__FLUSH_INTERVAL_S": "1",
         }
 
     def start_worker(self, port: int) -> Child:
@@ -69,7 +70,7 @@ def site(processes: Processes, tmp_path: Path, fresh_kafka: str, mongodb_uri: st
 
 
 def test_lag_is_told_in_records_and_seconds_until_a_worker_has_caught_up(site: Site) -> None:
-    assert "run `fleetfold-cloud topics create`" in site.status(code=1).stdout
+    assert "run `fleetfold-cloud topics create`" in " ".join(site.status(code=1).stdout.split())
     topics_admin.create(ConsumerSettings(bootstrap_servers=site.kafka), TopicSettings(partitions=2))
     site.say(30)
     time.sleep(1.1)
@@ -79,6 +80,7 @@ def test_lag_is_told_in_records_and_seconds_until_a_worker_has_caught_up(site: S
     (partition,) = [one for one in behind["kafka"]["partitions"] if one["lag_records"]]
     assert (partition["topic"], partition["partition"]) == ("fleet.signals.v1", 1)
     assert any("s behind" in problem for problem in behind["problems"])
+    assert behind["kafka"]["history_lag_records"] == behind["lag_records"]
     assert re.search(r"fleet\.signals\.v1 +1 +- +\d+ +\d+ +\d", site.status("--lag-max-s", "1", code=1).stdout)
 
     port = ports.free_port()
@@ -87,6 +89,8 @@ def test_lag_is_told_in_records_and_seconds_until_a_worker_has_caught_up(site: S
         url = f"http://127.0.0.1:{port}"
         well = site.until(lambda found: found["healthy"] and found["lag_records"] == 0, "--worker", url)
         assert well["mongo"]["twins"] == 1
+        kept = site.until(lambda found: found["kafka"]["history_lag_records"] == 0, "--worker", url)
+        assert kept["healthy"]
         (said,) = well["workers"]
         assert (said["folded"], said["healthy"]) == (30, True)
         if _ENDS_ARE_EXACT:
