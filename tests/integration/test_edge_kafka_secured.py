@@ -143,11 +143,11 @@ def test_published_rules_are_read_and_answered_with_a_new_password_too(
 
 
 def test_a_fatal_error_of_the_client_ends_with_a_new_one_and_nothing_lost(
-    processes: Processes, tmp_path: Path, mqtt_url: str, kafka: SecuredKafka, authority: Authority
+    processes: Processes, tmp_path: Path, fresh_mqtt: str, kafka: SecuredKafka, authority: Authority
 ) -> None:
     """A producer without any right gets no id, which librdkafka calls fatal."""
     authority.issue("stranger")
-    with Agent(processes, tmp_path, mqtt_url, kafka.url) as agent, device(mqtt_url) as car:
+    with Agent(processes, tmp_path, fresh_mqtt, kafka.url) as agent, device(fresh_mqtt) as car:
         agent.settings |= mtls(kafka, authority) | {
             "FLEETFOLD_EDGE__KAFKA__CERTIFICATE_FILE": str(authority.certificate("stranger")),
             "FLEETFOLD_EDGE__KAFKA__KEY_FILE": str(authority.key("stranger")),
