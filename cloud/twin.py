@@ -69,14 +69,15 @@ class Closed(NamedTuple):
 
 
 class Held(NamedTuple):
-    """What a document has of its twin beyond what moves with every frame. `findings`: as `Finding`'s fields."""
+    """What a document has of its twin beyond what moves with every frame. `findings`: id, severity, summary and
+    `last_ms` of each."""
 
     catalog: str
     online: bool
     session: str
     gateway: str
     since_ms: int
-    findings: tuple[tuple[str, str, int], ...]
+    findings: tuple[tuple[str, str, str, int], ...]
 
 
 @dataclass(slots=True)
@@ -186,7 +187,7 @@ def moving_fields(twin: Twin, revision: int, signals: Mapping[str, Any] | None =
 def rarely(twin: Twin) -> Held:
     """The rest of them, as its document should have it."""
     connection = twin.connection
-    findings = tuple([(one.anomaly_id, one.summary, one.last_ms) for one in twin.findings.values()])
+    findings = tuple([(one.anomaly_id, one.severity, one.summary, one.last_ms) for one in twin.findings.values()])
     return Held(
         catalogue.VERSION, connection.online, connection.session, connection.gateway, connection.since_ms, findings
     )

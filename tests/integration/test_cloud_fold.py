@@ -392,10 +392,14 @@ def test_a_silent_asset_is_marked_until_it_speaks(world: World) -> None:
 
 def test_what_is_folded_late_makes_nobody_less_silent(world: World) -> None:
     """A worker that is behind writes on: the mark stays, and costs no write of its twin."""
-    worker = world.worker(*[[record("a", [frame(NOW_MS + seq, {SPEED: 1}, "s", seq)], seq)] for seq in range(3)])
+    turns = [[record("a", [frame(NOW_MS + seq, {SPEED: 1}, "s", seq)], seq)] for seq in range(3)]
+    birth = bytes(msgpack.packb({"v": 1, "online": True, "session": "s", "ts": NOW_MS}))
+    turns[2].append(record("a", [birth], channel="connection"))
+    worker = world.worker(*turns)
     upkeep = Upkeep(FoldSettings(silent_after_s=60), world.store, Linker(world.store, lambda: world.now_ms), Metrics())
     for seq in range(3):
         worker.turn()
+        assert world.twin()["connection"].get("silent", False) is (seq > 0)
         upkeep.mark_silent()
         twin = world.twin()
         assert (twin["connection"]["silent"], twin["counters"]["frames"], twin["revision"]) == (True, seq + 1, seq + 1)
