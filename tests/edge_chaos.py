@@ -53,7 +53,11 @@ class Ledger:
 
 
 class Device(Ledger):
-    """Publishes at QoS 1, reconnecting for ever."""
+    """Publishes at QoS 1, reconnecting for ever.
+
+    Once disconnected it says nothing new until it is connected and everything before is acknowledged: what is published between CONNECT
+    and CONNACK, paho sends before what it sends again, so the device itself would break its order.
+    """
 
     def __init__(self, url: str, asset_id: str, chance: random.Random) -> None:
         super().__init__(asset_id)
@@ -61,8 +65,10 @@ class Device(Ledger):
         self._by_mid: dict[int, Key] = {}
         self._early: set[int] = set()
         self._lock = threading.Lock()
+        self._recovers = False
         self._client = Client(CallbackAPIVersion.VERSION2, asset_id, protocol=MQTTv5)
         self._client.on_publish = self._on_publish
+        self._client.on_disconnect = self._on_disconnect
         self._client.reconnect_delay_set(0.1, 0.5)
         self._client.max_inflight_messages = 50
         parts = urlsplit(url)
@@ -71,8 +77,11 @@ class Device(Ledger):
 
     def publish(self) -> None:
         """A few messages on one of the channels."""
-        if len(self.sent) - len(self.acknowledged) > _OUTSTANDING_MAX:
+        if self.outstanding > _OUTSTANDING_MAX:
             return
+        if self._recovers and (self.outstanding or not self._client.is_connected()):
+            return
+        self._recovers = False
         channel = self._chance.choices(CHANNELS, (4, 1))[0]
         for _ in range(self._chance.randint(1, 12)):
             key, payload = self.say(channel, self._chance.randint(0, 300))
@@ -83,6 +92,9 @@ class Device(Ledger):
                     self.acknowledged.add(key)
                 else:
                     self._by_mid[info.mid] = key
+
+    def _on_disconnect(self, *_: Any) -> None:
+        self._recovers = True
 
     def _on_publish(self, _client: Client, _data: Any, mid: int, *_: Any) -> None:
         with self._lock:
