@@ -55,8 +55,8 @@ class Ledger:
 class Device(Ledger):
     """Publishes at QoS 1, reconnecting for ever.
 
-    Once disconnected it says nothing new until it is connected and everything before is acknowledged: what is published between CONNECT
-    and CONNACK, paho sends before what it sends again, so the device itself would break its order.
+    Once disconnected it says nothing new until it is connected and everything before is acknowledged: paho sends what
+    is published between CONNECT and CONNACK before what it sends again, and the device itself would break its order.
     """
 
     def __init__(self, url: str, asset_id: str, chance: random.Random) -> None:
