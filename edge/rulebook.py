@@ -48,7 +48,7 @@ class Rulebook:
         self._remote = remote
         self._file = rules.file
         self._log = structlog.get_logger("edge.rules")
-        self.engine = Engine(Limits(rules.assets_max, rules.ring_bytes_max), clock.monotonic_s)
+        self.engine = Engine(Limits(rules.assets_max, rules.ring_bytes_max, rules.settle_s), clock.monotonic_s)
         save = functools.partial(rules_store.write, disk)
         self.desk = Desk(self.engine, clock, settings.gateway, save, self._tell)
         faults = self.desk.begin(rules.file, self._stored(disk) if remote is not None else {})

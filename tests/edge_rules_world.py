@@ -1,6 +1,6 @@
 """What the tests of the collection rules share: sets, frames, and a twin kept by the simplest means."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import msgpack
@@ -76,8 +76,15 @@ class Bench:
         ]
 
 
-def engine(*rules: dict[str, Any], assets_max: int = 100, ring_bytes_max: int = 1_000_000, **more: Any) -> Bench:
-    made = Engine(Limits(assets_max, ring_bytes_max), lambda: 0.0)
+def engine(
+    *rules: dict[str, Any],
+    assets_max: int = 100,
+    ring_bytes_max: int = 1_000_000,
+    settle_s: float = 0.0,
+    monotonic_s: Callable[[], float] = lambda: 0.0,
+    **more: Any,
+) -> Bench:
+    made = Engine(Limits(assets_max, ring_bytes_max, settle_s), monotonic_s)
     made.adopt(planned(*rules, **more))
     return Bench(made)
 
@@ -127,3 +134,16 @@ def fold(twin: Twin, records: Iterable[Sent | Message]) -> None:
         held = twin.get(path)
         if held is None or ms > held[1] or (ms == held[1] and value > held[0]):
             twin[path] = (value, ms)
+
+
+def first_copies(records: Iterable[Sent]) -> list[Sent]:
+    """As the twin service takes them: the first of each seq, and what has none."""
+    seen: set[int] = set()
+    taken: list[Sent] = []
+    for record in records:
+        seq = frame_of(record).get("seq")
+        if seq is None or seq not in seen:
+            taken.append(record)
+        if seq is not None:
+            seen.add(seq)
+    return taken

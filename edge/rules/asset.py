@@ -39,15 +39,15 @@ class Asset:
     are no captures. `known`: what frames have called signals.
     """
 
-    __slots__ = ("_armed", "_collectors", "_unnamed", "asset_id", "before_ms", "cells", "heard_s", "is_transparent",
-                 "is_unarmed", "kind", "known", "newest_ms", "plan_number", "ring", "series",
-                 "urgent_series")  # fmt: skip
+    __slots__ = ("_armed", "_collectors", "_unnamed", "asset_id", "before_ms", "cells", "first_heard_s", "heard_s",
+                 "is_transparent", "is_unarmed", "kind", "known", "newest_ms", "plan_number", "ring",
+                 "series", "urgent_series")  # fmt: skip
 
-    def __init__(self, kind: Kind, asset_id: str, budget: Budget) -> None:
+    def __init__(self, kind: Kind, asset_id: str, budget: Budget, now_s: float) -> None:
         self.asset_id = asset_id
         self.plan_number = -1
         self.newest_ms = _NEVER_MS
-        self.heard_s = 0.0
+        self.first_heard_s = self.heard_s = now_s
         self.before_ms = 0
         self.is_transparent = False
         self.is_unarmed = True
@@ -104,6 +104,11 @@ class Asset:
             elif not self.stays(ms, cell, value, verdict, extras):
                 gone.append(key)
         return gone
+
+    def forget_sent(self) -> None:
+        """Send the next sample of each signal, whatever was sent before."""
+        for cell in self.cells.values():
+            cell.forget_sent()
 
     def _spring_all(self, ms: int, extras: list[Extra]) -> None:
         self.newest_ms = ms

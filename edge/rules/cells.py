@@ -14,7 +14,7 @@ class Verdict(IntEnum):
     WITHHELD = 0
     KEPT = 1
     REPEATED = 2
-    """The newest sample, heard again."""
+    """The newest sample, which was withheld, heard again."""
     KEPT_BETWEEN = 3
     """Kept although a newer one was withheld, which has to be sent as well: else the older one would seem newest."""
 
@@ -67,11 +67,12 @@ class Cell:
         return bool(abs(value - self.kept_value) > max(rule.deadband, rule.fraction * abs(self.kept_value)))
 
     def _take_late(self, ms: int, value: Any) -> Verdict:
-        """A sample that is not the newest. It is judged against the last one sent, if that is older, and changes
-        nothing that newer ones rely on; of what is older still, more is sent than need be, never less."""
+        """A sample that is not newer. It is judged against the last one sent, if that is older, and changes nothing
+        that newer ones rely on; of what is older still, more is sent than need be, never less. What was sent is sent
+        again: of two copies of a frame, the second may reach Kafka first (see `spool.lanes`)."""
         if ms == self.ms:
             if value == self.value:
-                return Verdict.REPEATED
+                return self._take_again(ms, value)
             self.value = max(value, self.value)  # as the twin does: of one moment the greater stays
         if self.collector.is_silent:
             return Verdict.WITHHELD
@@ -79,11 +80,20 @@ class Cell:
             return Verdict.KEPT
         if ms == self.kept_ms:
             if value <= self.kept_value:
-                return Verdict.REPEATED if value == self.kept_value else Verdict.KEPT
+                return Verdict.KEPT
         elif not self._is_due(ms, value):
             return Verdict.WITHHELD
         self.kept_value, self.kept_ms = self.value, self.ms
         return Verdict.KEPT_BETWEEN
+
+    def _take_again(self, ms: int, value: Any) -> Verdict:
+        if self.kept_ms < 0 and not self.collector.is_silent:
+            self.kept_value, self.kept_ms = value, ms
+        return Verdict.KEPT if ms == self.kept_ms else Verdict.REPEATED
+
+    def forget_sent(self) -> None:
+        """Take the next sample for the first."""
+        self.kept_ms = -1
 
     def sent(self, ms: int, value: Value) -> None:
         """A sample was sent for another reason."""

@@ -1,7 +1,9 @@
 """The rules between receiving and storing: payloads in, payloads out, in the same order per series.
 
 A crash loses nothing that the rules kept: what they withhold was judged against samples that become durable before
-the message is acknowledged, or earlier. State is in memory alone; after a restart every signal is sent once more.
+the message is acknowledged, or earlier. State is in memory alone; after a restart every signal is sent once more. What
+is heard first may be a copy of what was stored before: the twin service takes the stored one, so that newer samples
+must not be measured against the copy. Until `settle_s` after an asset is first heard none counts as sent.
 
 Of `assets_max` assets the one not heard for longest is forgotten: what waits in its ring is sent, its next frame is
 sent in full. When the rings hold `ring_bytes_max`, samples are sent instead of kept back.
@@ -30,10 +32,11 @@ _RELEASE_INTERVAL_S: Final = 1.0
 
 
 class Limits(NamedTuple):
-    """What is remembered."""
+    """What is remembered. For `settle_s` after an asset was first heard, nothing counts as sent."""
 
     assets_max: int
     ring_bytes_max: int
+    settle_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -133,9 +136,12 @@ class Engine:
             if asset.is_transparent:
                 self.tally.passed_bytes += size_bytes
                 receive.add(passed, arrival.series, run, received_ms)
-            else:
-                for payload in run:
-                    self._pass(payload, asset, received_ms, passed)
+                continue
+            is_settled = asset.heard_s - asset.first_heard_s >= self._bounds.settle_s
+            for payload in run:
+                self._pass(payload, asset, received_ms, passed)
+                if not is_settled:
+                    asset.forget_sent()
 
     def _revise(self, plan: Plan, now_ms: float) -> None:
         """A rule has started or expired, or the clock jumped."""
@@ -147,13 +153,14 @@ class Engine:
     def _asset(self, address: Address, received_ms: int, passed: dict[bytes, Arrival]) -> Asset:
         """It moves to the end of those that are remembered."""
         asset = self._assets.pop(address.asset_id, None)
+        now_s = self._monotonic_s()
         if asset is None or asset.kind is not address.kind:
-            asset = Asset(address.kind, address.asset_id, self._budget)
+            asset = Asset(address.kind, address.asset_id, self._budget, now_s)
             if len(self._assets) >= self._bounds.assets_max:
                 self._forget(self._assets.pop(next(iter(self._assets))), received_ms, passed)
         self._assets[address.asset_id] = asset
-        asset.heard_s = self._monotonic_s()
-        self._release_silent(asset.heard_s)
+        asset.heard_s = now_s
+        self._release_silent(now_s)
         return asset
 
     def _forget(self, asset: Asset, received_ms: int, passed: dict[bytes, Arrival]) -> None:

@@ -143,7 +143,7 @@ class Spool:
         by_class: dict[StorageClass, list[Record]] = {each: [] for each in StorageClass}
         for record in batch:
             by_class[records.storage_class(record)].append(record)
-        for storage_class, members in by_class.items():
+        for storage_class, members in reversed(by_class.items()):  # what a capture fetched goes before what set it off
             self._stage(storage_class, members)
 
     def _stage(self, storage_class: StorageClass, members: list[Record], gaps: tuple[GapName, ...] = ()) -> None:

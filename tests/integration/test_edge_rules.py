@@ -29,7 +29,11 @@ def agent(processes: Processes, tmp_path: Path, fresh_mqtt: str, kafka_bootstrap
     """Follows rules from MQTT; not started yet."""
     with Agent(processes, tmp_path, fresh_mqtt, kafka_bootstrap_servers) as agent:
         Kafka(kafka_bootstrap_servers, agent.gateway).create_topics()
-        agent.settings |= {"FLEETFOLD_EDGE__RULES__REMOTE": "mqtt", "FLEETFOLD_EDGE__RULES__POLL_INTERVAL_MS": "50"}
+        agent.settings |= {
+            "FLEETFOLD_EDGE__RULES__REMOTE": "mqtt",
+            "FLEETFOLD_EDGE__RULES__POLL_INTERVAL_MS": "50",
+            "FLEETFOLD_EDGE__RULES__SETTLE_S": "0",
+        }
         yield agent
 
 

@@ -44,15 +44,15 @@ def streams(draw: st.DrawFn) -> list[Message]:
 
 
 @st.composite
-def rides(draw: st.DrawFn) -> list[Message]:
+def rides(draw: st.DrawFn, lateness: tuple[int, ...] = (0, 0, 0, 1, 2, 5)) -> list[Message]:
     """Dense samples of one number around the limits, few of them late: what deadbands and captures meet."""
     speeds = st.integers(-4, 4).map(lambda halves: halves / 2)
-    lateness = st.sampled_from([0, 0, 0, 1, 2, 5])
     paths = st.sampled_from([[SPEED], [AIR], [SPEED, AIR]])
     ms, sent = 0, []
     for seq in range(draw(st.integers(0, 30))):
         ms += draw(st.integers(1, 3)) * 100
-        sent.append(world.message(ms - draw(lateness) * 100, {path: draw(speeds) for path in draw(paths)}, seq=seq))
+        late_ms = draw(st.sampled_from(lateness)) * 100
+        sent.append(world.message(ms - late_ms, {path: draw(speeds) for path in draw(paths)}, seq=seq))
     return sent
 
 
@@ -102,6 +102,42 @@ def test_a_twin_is_within_the_deadband_and_the_snapshot_interval_at_every_moment
         world.fold(full, [message])
         world.fold(reduced, rules.apply([message]))
         assert_near(reduced, full, rule)
+
+
+@settings(max_examples=300)
+@given(st.data(), rides(lateness=(0,)), on_change, st.integers(0, 3))
+def test_a_restart_that_hears_again_what_was_stored_moves_a_twin_no_further(data, sent, rule, settling):
+    """The twin service takes the first copy of a number; the second is judged by rules that remember nothing."""
+    now_s = 0.0
+    at = data.draw(st.integers(0, len(sent)))
+    again = data.draw(st.integers(0, at))
+    before = world.engine(rule)
+    after = world.engine(rule, settle_s=10, monotonic_s=lambda: now_s)
+    stored = [part for message in sent[:at] for part in before.apply([message])]
+    stored += after.apply(sent[at - again : at])
+    full: Twin = {}
+    reduced: Twin = {}
+    world.fold(full, sent[:at])
+    world.fold(reduced, world.first_copies(stored))
+    for index, message in enumerate(sent[at:]):
+        now_s = 0.0 if index < settling else 10.0
+        world.fold(full, [message])
+        world.fold(reduced, after.apply([message]))
+        assert_near(reduced, full, rule)
+
+
+@given(streams(), on_change, captures)
+def test_what_was_sent_of_a_message_is_sent_when_it_comes_again(sent, rule, trap):
+    """After a split, the second copy can reach Kafka before the first."""
+    rules = world.engine(rule, trap)
+    for message in sent:
+        first, second = rules.apply([message]), rules.apply([message])
+        assert set(world.samples_of(first)) <= set(world.samples_of(second)) | set(world.samples_of(made(first)))
+
+
+def made(sent: list[world.Sent]) -> list[world.Sent]:
+    """The frames of the agent: each has one copy."""
+    return [each for each in sent if "capture" in world.frame_of(each)]
 
 
 @given(st.data(), streams(), on_change, captures)
