@@ -44,7 +44,7 @@ class Processor:
 
     1. poll a batch of records, of which no asset gets more than its share;
     2. open them: deliveries per asset, facts, dead letters;
-    3. load the twins; 4. fold; 5. detect;
+    3. load the twins; 4. fold; 5. detect, and encode what their documents lack;
     6. tell: events, anomalies and dead letters become durable (all have deterministic ids);
     7. write the twins by compare-and-set; those that another writer changed go back to step 3;
     8. link: customers, roles, lifecycle, owners; 9. let the offsets be committed.
@@ -171,6 +171,8 @@ class Processor:
                 detect.detect(turn.jobs)  # step 5
                 for job in turn.jobs:
                     self._find(job, turn)
+        with self._metrics.stage("encode"):
+            turn.changes = self._store.changes_of([job.twin for job in turn.jobs])
 
     def _load(self, turn: Turn) -> list[Twin]:
         """The twins of a turn's assets; those of new ones have no document until they are written."""

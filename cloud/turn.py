@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from pymongo import UpdateOne
 
+from cloud.changes import Change
 from cloud.detect import Job
 from cloud.effects import Outgoing
 from cloud.fold import Outcome
@@ -30,6 +31,8 @@ class Turn:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
     """The twins that changed, in the order in which they are written."""
+    changes: list[Change] = field(default_factory=list)
+    """What is written of them."""
     unlinked: list[str] = field(default_factory=list)
     """Assets that no linker has ever seen."""
     letters: Letters = field(default_factory=list)

@@ -61,7 +61,7 @@ class Writer:
     def _write(self, turn: Turn) -> Delivered:
         """The twins; `lost` are those to fold again, `refused` those that the database will not have."""
         changed = [job.twin for job in turn.jobs]
-        written = self._store.write_twins(changed)
+        written = self._store.write_twins(turn.changes)
         refused = {changed[index].asset_id: why for index, why in written.refused.items()}
         self._metrics.largest_twin_bytes.set(self._store.largest_twin_bytes)
         self._metrics.alone.set(self._store.alone)

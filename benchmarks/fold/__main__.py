@@ -28,9 +28,12 @@ from runtime.settings import KafkaSettings
 from wire import topics
 
 RATE_PER_S: Final = 10_000
-STAGES: Final = ("poll", "open", "load", "fold", "detect", "tell", "write", "link", "commit")
+STAGES: Final = ("poll", "open", "load", "fold", "detect", "encode", "tell", "write", "link", "commit")
 SINK_TOPIC: Final = "sink.documents"
 _LIMIT_S: Final = 180.0
+_ROOM: Final = {"FOLD__CACHED_TWINS_MAX": "200000"}
+A_TURNS: Final = 48
+B_TURNS: Final = 5
 _PARTS: Final = "A,B,C,tansu,workers"
 
 
@@ -82,15 +85,24 @@ def fresh_topics(broker: Server) -> None:
     topics_admin.create(KafkaSettings(bootstrap_servers=broker.url), TopicSettings())
 
 
-def backlog(bench: Bench, name: str, broker: Server, work: Workload, turns: range, workers: int = 1) -> float:
-    """Fold `turns` that lie in the log already, the first of them to get warm; frames/s of the others."""
+def greet(fold: Fold, broker: Server, work: Workload, turn: int) -> None:
+    """Let a running service hear every car once, so that it knows them all and its workers have shared the partitions:
+    what is measured then is neither making twins nor reading them back."""
+    said = fold.sample()["messages_folded_total"] + work.frames_of_a_turn
+    fold.until(lambda sample: sample.all_have_partitions, _LIMIT_S)
+    workload.send(broker.url, topics.FLEET_SIGNALS, map(work.record, work.turn(turn)))
+    fold.until(lambda sample: sample["messages_folded_total"] >= said, _LIMIT_S)
+
+
+def burst(bench: Bench, name: str, fold: Fold, broker: Server, work: Workload, turns: range) -> float:
+    """Let a running service find `turns` in the log all at once; frames/s from when they lie there."""
     say(f"{name}: the fold on a backlog")
-    first, last = work.frames_of_a_turn, work.frames_of_a_turn * len(turns)
-    with bench.fold(broker, f"bench_{name[0]}", {"FOLD__CACHED_TWINS_MAX": "200000"}, workers) as fold:
-        samples = fold.until(lambda sample: sample["messages_folded_total"] >= last, _LIMIT_S)
-    begin, end = service.between(samples, first, last)
-    rate = tell(bench, name, begin, end)
-    bench.report.add(f"{name}: RSS", end.rss / 2**20, "MiB")
+    made = [work.record(index) for turn in turns for index in work.turn(turn)]
+    last = fold.sample()["messages_folded_total"] + work.frames_of_a_turn * len(turns)
+    workload.send(broker.url, topics.FLEET_SIGNALS, iter(made))
+    samples = fold.until(lambda sample: sample["messages_folded_total"] >= last, _LIMIT_S)
+    rate = tell(bench, name, samples[0], samples[-1])
+    bench.report.add(f"{name}: RSS", samples[-1].rss / 2**20, "MiB")
     return rate
 
 
@@ -160,31 +172,26 @@ def _updates(client: "pymongo.MongoClient[dict[str, Any]]") -> int:
     return int(client.admin.command("serverStatus")["opcounters"]["update"])
 
 
-def paced(bench: Bench, name: str, broker: Server, database: str, work: Workload, seconds: int, told: Settings) -> None:
+def paced(bench: Bench, name: str, fold: Fold, broker: Server, work: Workload, seconds: int) -> None:
     """Send at `RATE_PER_S` frames/s in real time; ages from the moment of reception to the written twin."""
     say(f"{name}: {RATE_PER_S:,} frames/s for {seconds} s")
-    fresh_topics(broker)
-    count = RATE_PER_S * seconds // work.frames_per_record
-    with bench.fold(broker, database, {"FOLD__CACHED_TWINS_MAX": "200000", **told}) as fold:
-        fold.until(lambda sample: sample["partitions"] > 0, _LIMIT_S)
-        making_ms = count * work.frames_per_record // 20
-        interval_ms = 1_000 * work.frames_of_a_turn // RATE_PER_S
-        moved = work._replace(start_ms=int(time.time() * 1000) + making_ms, interval_ms=interval_ms)
-        made = [moved.record(index) for index in range(count)]
-        before = fold.sample()
-        _send_in_time(broker.url, moved, made)
-        sent_s = time.monotonic()
-        total = count * work.frames_per_record
-        samples = fold.until(lambda sample: sample["messages_folded_total"] >= total, _LIMIT_S)
-        behind_s = time.monotonic() - sent_s
-    end = samples[-1]
-    bench.report.add(f"{name}: at {RATE_PER_S:,} frames/s, behind at the end", behind_s, "s")
-    bench.report.add(f"{name}: at {RATE_PER_S:,} frames/s, age p50", service.quantile(before, end, 0.5), "s")
-    bench.report.below(f"{name}: at {RATE_PER_S:,} frames/s, age p99", service.quantile(before, end, 0.99), "s", 2.0)
+    total = RATE_PER_S * seconds
+    count = total // work.frames_per_record
+    interval_ms = 1_000 * work.frames_of_a_turn // RATE_PER_S
+    moved = work._replace(start_ms=int(time.time() * 1000) + total // 20, interval_ms=interval_ms)
+    made = [moved.record(index) for index in range(count)]
+    before = fold.sample()
+    last = before["messages_folded_total"] + count * work.frames_per_record
+    _send_in_time(broker.url, moved, made)
+    sent_s = time.monotonic()
+    end = fold.until(lambda sample: sample["messages_folded_total"] >= last, _LIMIT_S)[-1]
+    rate, add = f"{name}: at {RATE_PER_S:,} frames/s", bench.report.add
+    add(f"{rate}, behind at the end", time.monotonic() - sent_s, "s")
+    add(f"{rate}, age p50", service.quantile(before, end, 0.5), "s")
+    bench.report.below(f"{rate}, age p99", service.quantile(before, end, 0.99), "s", 2.0)
     frames = end["messages_folded_total"] - before["messages_folded_total"]
-    used = 1e6 * (end.cpu_s - before.cpu_s) / frames
-    bench.report.add(f"{name}: at {RATE_PER_S:,} frames/s, processor", used, "us/frame")
-    bench.report.add(f"{name}: at {RATE_PER_S:,} frames/s, RSS", end.rss / 2**20, "MiB")
+    add(f"{rate}, processor", 1e6 * (end.cpu_s - before.cpu_s) / frames, "us/frame")
+    add(f"{rate}, RSS", end.rss / 2**20, "MiB")
 
 
 def _send_in_time(bootstrap_servers: str, work: Workload, made: list[tuple[bytes, bytes]]) -> None:
@@ -210,39 +217,52 @@ def memory(bench: Bench, broker: Server, work: Workload) -> None:
     bench.report.below("B: memory per asset beyond the cache", (end.rss - full.rss) / beyond, "bytes", 1024)
 
 
-def scenario_a(bench: Bench, broker: Server, with_sink: bool, workers: int = 1) -> float:
-    """500 cars with long batches; returns frames/s."""
-    turns = 24
+def scenario_a(bench: Bench, broker: Server, workers: int = 1, seconds: int = 0) -> float:
+    """500 cars with long batches; returns frames/s. At a fixed rate for `seconds`, too."""
     work = Workload(bench.size(500), 20, 10_000, _long_ago())
-    fresh_topics(broker)
-    workload.send(broker.url, topics.FLEET_SIGNALS, map(work.record, range(work.assets * turns)))
     name = f"A on {broker.name}" + (f", {workers} workers" if workers > 1 else "")
-    rate = backlog(bench, name, broker, work, range(turns), workers)
-    if with_sink:
-        compare(bench, name, "A", broker, work, turns, rate, 5.0)
+    fresh_topics(broker)
+    with bench.fold(broker, "bench_A", _ROOM, workers) as fold:
+        greet(fold, broker, work, 0)
+        rate = burst(bench, name, fold, broker, work, range(1, A_TURNS))
+        if seconds:
+            paced(bench, "A", fold, broker, work._replace(interval_ms=1_000), seconds)
     bench.drop("bench_A")
     return rate
 
 
-def scenario_b(bench: Bench, broker: Server, with_sink: bool) -> None:
-    """100,000 cars, a frame each."""
+def scenario_b(bench: Bench, broker: Server, workers: int = 1, seconds: int = 0) -> float:
+    """100,000 cars, a frame each; returns frames/s. At a fixed rate for `seconds`, too."""
     work = Workload(bench.size(100_000), 1, 10_000, _long_ago())
-    name = f"B on {broker.name}"
+    name = f"B on {broker.name}" + (f", {workers} workers" if workers > 1 else "")
     fresh_topics(broker)
-    workload.send(broker.url, topics.FLEET_SIGNALS, map(work.record, range(work.assets)))
-    if with_sink:
+    if seconds:
+        workload.send(broker.url, topics.FLEET_SIGNALS, map(work.record, work.turn(0)))
         memory(bench, broker, work)
-    later = range(work.assets, 3 * work.assets)
-    workload.send(broker.url, topics.FLEET_SIGNALS, map(work.record, later))
-    rate = backlog(bench, name, broker, work, range(2 if with_sink else 3))
-    if with_sink:
-        compare(bench, name, "B", broker, work, 3, rate, 2.0)
+    with bench.fold(broker, "bench_B", _ROOM, workers) as fold:
+        greet(fold, broker, work, 1)
+        rate = burst(bench, name, fold, broker, work, range(2, B_TURNS))
+        if seconds:
+            paced(bench, "B", fold, broker, work, seconds)
+    return rate
+
+
+def scenario_c(bench: Bench, broker: Server, seconds: int) -> None:
+    """B at a fixed rate, with detection and history."""
+    work = Workload(bench.size(100_000), 1, 10_000, _long_ago())
+    fresh_topics(broker)
+    told = {**_ROOM, "FOLD__DETECT": "true", "HISTORY__ENABLED": "true"}
+    with bench.fold(broker, "bench_B", told) as fold:
+        greet(fold, broker, work, 0)
+        paced(bench, "C", fold, broker, work, seconds)
 
 
 def compare(
     bench: Bench, name: str, short: str, broker: Server, work: Workload, turns: int, rate: float, factor: float
 ) -> None:
-    """The fold's rate against the limits and the sink of the same run."""
+    """The fold's rate against the limits and the sink of the same run, on records that lie in the log already."""
+    fresh_topics(broker)
+    workload.send(broker.url, topics.FLEET_SIGNALS, map(work.record, range(work.assets * turns)))
     limit = limits_of(bench, short, broker, work, work.assets * turns)
     bench.report.at_least(f"{name}: share of the smaller limit", rate, "frames/s", limit, 0.7)
     if bench.with_sink:
@@ -261,7 +281,7 @@ app: Final = typer.Typer(add_completion=False)
 def main(
     share: Annotated[float, typer.Option(min=0.001, max=1.0, help="Part of the full size: 0.02 is a smoke run.")] = 1.0,
     seconds: Annotated[int, typer.Option(min=1, help="Length of each run at a fixed rate.")] = 20,
-    parts: Annotated[str, typer.Option(help="Which of A, workers (with A), B, C (after B), tansu.")] = _PARTS,
+    parts: Annotated[str, typer.Option(help="Which of A, workers (with A and B), B, C (after B), tansu.")] = _PARTS,
     sink_too: Annotated[bool, typer.Option("--sink/--no-sink", help="Run Kafka Connect's sink as well.")] = True,
     write: Annotated[bool, typer.Option(help="Write results/fold.json.")] = True,
 ) -> None:
@@ -294,7 +314,7 @@ def measure(bench: Bench, wanted: set[str], seconds: int) -> None:
         broker, bench.with_sink = kafka.Tansu(bench.owner, bench.directory / "tansu").start(), False
     steps: dict[str, Callable[[], None]] = {
         "A": lambda: a_alone(bench, broker, seconds, "workers" in wanted),
-        "B": lambda: b_and_c(bench, broker, seconds, "C" in wanted),
+        "B": lambda: b_and_c(bench, broker, seconds, wanted),
         "tansu": lambda: on_tansu(bench, wanted),
     }
     for part, step in steps.items():
@@ -307,30 +327,34 @@ def measure(bench: Bench, wanted: set[str], seconds: int) -> None:
 
 
 def a_alone(bench: Bench, broker: Server, seconds: int, with_workers: bool) -> None:
-    """A, with two workers, and at a fixed rate."""
-    one = scenario_a(bench, broker, True)
+    """A, at a fixed rate, against its limits, and with two workers."""
+    one = scenario_a(bench, broker, seconds=max(2, seconds // 2))
+    work = Workload(bench.size(500), 20, 10_000, _long_ago())
+    compare(bench, f"A on {broker.name}", "A", broker, work, A_TURNS, one, 5.0)
     if with_workers:
-        two = scenario_a(bench, broker, False, workers=2)
+        two = scenario_a(bench, broker, workers=2)
         bench.report.at_least("A: two workers against one, on the same cores", two, "frames/s", one, 1.6)
-    paced(bench, "A", broker, "bench_A", Workload(bench.size(500), 20, 1_000, 0), max(2, seconds // 2), {})
 
 
-def b_and_c(bench: Bench, broker: Server, seconds: int, with_c: bool) -> None:
-    """B, at a fixed rate, and that with detection and history: C."""
-    scenario_b(bench, broker, True)
-    work = Workload(bench.size(100_000), 1, 10_000, 0)
-    paced(bench, "B", broker, "bench_B", work, max(2, seconds // 2), {})
-    if with_c:
-        paced(bench, "C", broker, "bench_B", work, seconds, {"FOLD__DETECT": "true", "HISTORY__ENABLED": "true"})
+def b_and_c(bench: Bench, broker: Server, seconds: int, wanted: set[str]) -> None:
+    """B, at a fixed rate, against its limits, and with two workers; and with detection and history at that rate: C."""
+    one = scenario_b(bench, broker, seconds=seconds)
+    work = Workload(bench.size(100_000), 1, 10_000, _long_ago())
+    compare(bench, f"B on {broker.name}", "B", broker, work, 3, one, 2.0)
+    if "workers" in wanted:
+        two = scenario_b(bench, broker, workers=2)
+        bench.report.at_least("B: two workers against one, on the same cores", two, "frames/s", one, 1.6)
+    if "C" in wanted:
+        scenario_c(bench, broker, seconds)
 
 
 def on_tansu(bench: Bench, wanted: set[str]) -> None:
     """The same backlogs on the other broker."""
     with kafka.Tansu(bench.owner, bench.directory / "tansu") as broker:
         if "A" in wanted:
-            scenario_a(bench, broker, False)
+            scenario_a(bench, broker)
         if "B" in wanted:
-            scenario_b(bench, broker, False)
+            scenario_b(bench, broker)
 
 
 if __name__ == "__main__":

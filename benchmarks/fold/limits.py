@@ -9,7 +9,7 @@ from cloud.config import ConsumerSettings
 from cloud.inbox import Record
 from cloud.kafka import Source
 from cloud.leaves import Leaves
-from cloud.store import Store, Written
+from cloud.store import Store
 from cloud.twin import Twin
 from runtime.settings import MongoSettings
 from wire import topics
@@ -70,7 +70,6 @@ def write(database: Store, prepared: list[list[Change]]) -> float:
     """Write them, one bulk after the other; seconds."""
     began_s = time.monotonic()
     for writes in prepared:
-        written = Written()
-        database.write_changes(writes, written)
+        written = database.write_twins(writes)
         assert not written.behind, written.refused
     return time.monotonic() - began_s

@@ -16,19 +16,21 @@ from prometheus_client.parser import text_string_to_metric_families
 from local import processes
 from local.servers.base import Server, ServerError
 
-_LOOK_S: Final = 0.05
+_LOOK_S: Final = 0.2
+"""Seldom: to tell its metrics costs a service some milliseconds."""
 Settings = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """What the workers told at a moment, summed: metric (with its stage or bound) → value; `cpu_s` and `rss` of all
-    processes."""
+    processes. `all_have_partitions`: each worker has some."""
 
     at_s: float
     values: dict[str, float]
     cpu_s: float
     rss: int
+    all_have_partitions: bool
 
     def __getitem__(self, name: str) -> float:
         return self.values.get(name, 0.0)
@@ -73,6 +75,7 @@ class Fold(Server):
     def sample(self) -> Sample:
         """What it tells now."""
         values: dict[str, float] = {}
+        idle = 0
         for worker in range(self._workers):
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port + worker}/metrics", timeout=5) as answer:
                 text = answer.read().decode()
@@ -81,11 +84,13 @@ class Fold(Server):
                     name = each.name.removeprefix("fleetfold_cloud_")
                     name += "".join(f"/{value}" for value in each.labels.values())
                     values[name] = values.get(name, 0.0) + each.value
+                    idle += name == "partitions" and not each.value
         root = psutil.Process(self.pid)
         tree = [root, *root.children(recursive=True)]
         times = [process.cpu_times() for process in tree]
         cpu_s = sum(one.user + one.system for one in times)
-        return Sample(time.monotonic(), values, cpu_s, sum(process.memory_info().rss for process in tree))
+        rss = sum(process.memory_info().rss for process in tree)
+        return Sample(time.monotonic(), values, cpu_s, rss, not idle)
 
     def until(self, reached: Callable[[Sample], bool], limit_s: float) -> list[Sample]:
         """Samples until one says so. Raises ServerError when it takes longer."""

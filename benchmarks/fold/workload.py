@@ -60,6 +60,10 @@ class Workload(NamedTuple):
         """A turn is one record of each car."""
         return self.assets * self.frames_per_record
 
+    def turn(self, turn: int) -> range:
+        """The indexes of its records."""
+        return range(turn * self.assets, (turn + 1) * self.assets)
+
     def due_ms(self, index: int) -> int:
         """When a record is received at the gateway."""
         return self.start_ms + index * self.interval_ms // self.assets

@@ -10,7 +10,6 @@ import pytest
 from cloud.changes import Change
 from cloud.inbox import Record
 from cloud.store import Store, Written
-from cloud.twin import Twin
 from tests.cloud_worker import World
 from tests.cloud_world import NOW_MS, frame, record
 
@@ -70,10 +69,10 @@ def test_two_workers_that_both_make_a_twin_make_one(world: World) -> None:
     other = world.worker([record("a", [frame(NOW_MS, {SPEED: 1.0}, "s", 0)], 0, partition=1)])
 
     class Late(Store):
-        def write_twins(self, changed: Sequence[Twin]) -> Written:
+        def write_twins(self, several: Sequence[Change]) -> Written:
             if not world.all("twins"):
                 other.turn()
-            return super().write_twins(changed)
+            return super().write_twins(several)
 
     late = Late(world.client, world.settings, lambda: None)
     world.worker([record("a", [frame(NOW_MS + 1, {SPEED: 1.0}, "t", 0)], 0)], at=late).turn()
