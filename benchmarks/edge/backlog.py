@@ -10,13 +10,14 @@ from benchmarks.edge import stages
 from edge import receive
 from edge.batcher import Batcher, Limits
 from edge.clock import SystemClock
-from edge.config import BatchSettings, EdgeKafkaSettings
+from edge.config import BatchSettings, EdgeKafkaSettings, SpoolSettings
+from edge.counts import Counts
 from edge.inbox import Connection, Delivery
 from edge.letters import Source
 from edge.packets import Parser
-from edge.parcels import Packer, Parcel
+from edge.parcels import Parcel, Report
+from edge.sender import Sender
 from edge.spool.disk import Directory
-from edge.spool.records import Bundle, StorageClass
 from edge.spool.spool import Limits as SpoolLimits
 from edge.spool.spool import Spool
 from wire import kafka as shared
@@ -43,24 +44,46 @@ def fill(directory: Path, assets: int, count: int) -> int:
     return size_bytes
 
 
+class _Collector:
+    """A Kafka client that has everything at once, and keeps it."""
+
+    is_broken = False
+    wire_bytes = 0
+
+    def __init__(self) -> None:
+        self.made: list[Parcel] = []
+        self._reports: list[Report] = []
+
+    def send(self, parcel: Parcel) -> bool:
+        """Take any."""
+        self.made.append(parcel)
+        self._reports.append(Report(parcel, None))
+        return True
+
+    def reports(self, wait_s: float = 0.0) -> list[Report]:  # noqa: ARG002 - nothing to wait for
+        """All that was sent."""
+        taken, self._reports = self._reports, []
+        return taken
+
+    def rebuild(self) -> None:
+        """Never needed."""
+
+
 def parcels(directory: Path) -> tuple[list[Parcel], int]:
-    """The first batches of a spool, and how many messages they hold."""
-    clock, settings = SystemClock(), BatchSettings()
+    """The first batches of a spool, as the agent's own sender makes them, and how many messages they hold."""
+    clock, batch, settings = SystemClock(), BatchSettings(), SpoolSettings()
     disk = Directory(directory)
-    spool = Spool.open(disk, SpoolLimits(4_000_000_000, 8_388_608, 262_144), clock)
-    limits = Limits(settings.batch_frames_max, settings.batch_bytes_max, settings.batch_age_ms_max / 1000)
-    batcher, packer = Batcher(limits), Packer(Source("bench", spool.epoch))
-    made: list[Parcel] = []
-    size_bytes = 0
-    while size_bytes < _PARCELS_BYTES_MAX and (chunk := spool.read(StorageClass.SIGNALS)) is not None:
-        for sequence, record in chunk.entries:
-            assert isinstance(record, Bundle)
-            batcher.add(sequence, record, chunk, 0.0)
-        while (group := batcher.pop(0.0)) is not None:
-            made.append(packer.batch(group.members, group.claims))
-            size_bytes += len(made[-1].value)
+    spool = Spool.open(disk, SpoolLimits(4_000_000_000, settings.segment_bytes, settings.read_bytes), clock)
+    limits = Limits(batch.batch_frames_max, batch.batch_bytes_max, batch.batch_age_ms_max / 1000)
+    sink = _Collector()
+    source = Source("bench", spool.epoch)
+    sender = Sender(spool, sink, Batcher(limits), source, settings.window_bytes_max, clock, Counts())
+    while sum(len(parcel.value) for parcel in sink.made) < _PARCELS_BYTES_MAX:
+        sender.read()
+        if not sender.produce() and not sender.settle():
+            break
     disk.close()
-    return made, sum(parcel.record_count for parcel in made)
+    return sink.made, sum(parcel.record_count for parcel in sink.made)
 
 
 def produce_only(bootstrap_servers: str, made: list[Parcel], messages: int, count: int) -> float:
