@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
-from edge import rulebook, rules_cli, spool_cli
+from edge import rules_cli, spool_cli
 from edge.config import EdgeSettings
-from runtime import exits, logs, settings, stopping
+from runtime import exits, settings, stopping
+from runtime.absent import absent
 from runtime.notify import Notifier
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ ConfigOption = Annotated[
 ]
 CheckOption = Annotated[bool, typer.Option("--check", help="Validate the configuration and exit.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
+
+_UNUSED: Final = ("rich", "dns")
+"""By a running agent. structlog would take the one for tracebacks, paho the other for SRV records: 6 MB."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -54,6 +58,9 @@ def main(
 def run(config: ConfigOption = None, check: CheckOption = False) -> None:
     """Run the agent until SIGTERM or Ctrl-C. SIGHUP reads the configuration again."""
     loaded = _load(config)
+    with absent(*_UNUSED):
+        from edge import rulebook
+        from runtime import logs
     faults = rulebook.check_file(loaded.rules)
     if faults:
         _fail("\n".join(faults), exits.USAGE)
@@ -72,12 +79,15 @@ def _load(config: Path | None) -> EdgeSettings:
 
 
 def _serve(loaded: EdgeSettings, config: Path | None) -> None:
-    from confluent_kafka import KafkaException  # not needed to check or to look at a spool
-
-    from edge import heap, service
-    from edge.spool.disk import LockedError
+    from edge import heap
 
     heap.keep_small()
+    with absent(*_UNUSED):
+        from confluent_kafka import KafkaException  # not needed to check or to look at a spool
+
+        from edge import service
+        from edge.spool.disk import LockedError
+
     faulthandler.enable()  # a watchdog's SIGABRT shows what every thread was doing
     stop = stopping.stop_event()
     try:

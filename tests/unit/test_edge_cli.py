@@ -57,6 +57,16 @@ def test_the_agent_imports_neither_database_nor_arrays() -> None:
     assert done.stdout == "set()\n"
 
 
+def test_an_agent_carries_nothing_that_is_only_for_terminals(tmp_path: Path) -> None:
+    """structlog would import rich because it is installed: megabytes for as long as the agent runs."""
+    command = [sys.executable, "-X", "importtime", "-m", "edge", "run", "--check"]
+    environment = os.environ | {"FLEETFOLD_EDGE__SPOOL__DIRECTORY": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "structlog" in imported
+    assert not imported & {"rich", "pygments"}
+
+
 def test_a_start_takes_less_than_a_second_of_processor_time() -> None:
     """Not of the wall clock: this machine may be busy."""
     code = "import time, edge.cli, edge.service; print(time.process_time())"
