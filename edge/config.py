@@ -145,6 +145,7 @@ class UploadSettings(Section):
     """
 
     live_share_percent: int = Field(50, ge=0, le=99)
+    signals_share_percent: int = Field(10, ge=0, le=50)
     backlog_age_s_min: int = Field(30, ge=1)
     rate_bytes_per_s: int = Field(0, ge=0)
     metered_rate_bytes_per_s: int = Field(0, ge=0)

@@ -1,8 +1,9 @@
 """Parcels that wait for the Kafka client, and whose turn it is. Pure.
 
-Events go first. Signals of the newest stream of the spool (what is live) and those of older streams (the backlog of an
-outage) take turns, so that each gets its share of the bytes while both have something; within a stream, and so for
-each asset within a stream, the order is that of `put`.
+Events go first, up to a share: signals that wait beside them are owed theirs, and have it once it makes up a parcel. A
+few events never wait; a flood of them does not hold signals up for ever. Signals of the newest stream of the spool
+(what is live) and those of older streams (the backlog of an outage) take turns, so that each gets its share of the
+bytes while both have something; within a stream, and so for each asset within a stream, the order is that of `put`.
 """
 
 from collections import deque
@@ -15,10 +16,13 @@ _PERCENT: Final = 100
 
 
 class Lineup:
-    """`live_share_percent`: of the bytes of signals, for what is live, while there is a backlog."""
+    """`live_share_percent`: of the bytes of signals, for what is live, while there is a backlog.
+    `signals_share_percent`: of all bytes, for signals, while events wait as well; 0: none.
+    """
 
-    def __init__(self, live_share_percent: int) -> None:
+    def __init__(self, live_share_percent: int, signals_share_percent: int = 0) -> None:
         self.live_share_percent = live_share_percent
+        self.signals_share_percent = signals_share_percent
         self.held: frozenset[StorageClass] = frozenset()
         """Classes that must not be sent now."""
         self._events: deque[Parcel] = deque()
@@ -27,6 +31,8 @@ class Lineup:
         self._live_stream = 0
         self._owed_bytes = 0.0
         """What is live may send so much more before it is the backlog's turn; negative: the other way round."""
+        self._owed_to_signals = 0.0
+        """Bytes × percent that events have earned them."""
 
     def __len__(self) -> int:
         return len(self._events) + sum(map(len, self._signals.values()))
@@ -51,11 +57,15 @@ class Lineup:
 
     def first(self) -> Parcel | None:
         """Whose turn it is; None when nothing may be sent."""
-        if self._events and StorageClass.EVENTS not in self.held:
-            return self._events[0]
+        event = self._events[0] if self._events and StorageClass.EVENTS not in self.held else None
         if not self._signals or StorageClass.SIGNALS in self.held:
-            return None
-        return self._signals[self._turn()][0]
+            return event
+        signal = self._signals[self._turn()][0]
+        return signal if event is None or self._owed_to_signals >= self._price(signal) else event
+
+    def _price(self, signal: Parcel) -> float:
+        """What events must have earned before it goes; a share of 0 is never enough."""
+        return max(1, len(signal.value)) * (_PERCENT - self.signals_share_percent)
 
     def _turn(self) -> int:
         if len(self._signals) == 1:
@@ -69,6 +79,8 @@ class Lineup:
         """Remove the parcel whose turn it is; with `was_sent` it counts against its share."""
         parcel = self.first()
         assert parcel is not None
+        if was_sent:
+            self._account_for_events(parcel)
         if parcel.storage_class is StorageClass.EVENTS:
             return self._events.popleft()
         if was_sent:
@@ -78,6 +90,14 @@ class Lineup:
         if not queue:
             del self._signals[parcel.stream]
         return parcel
+
+    def _account_for_events(self, parcel: Parcel) -> None:
+        if not self._events or not self._signals or self.held:
+            self._owed_to_signals = 0.0
+        elif parcel.storage_class is StorageClass.EVENTS:
+            self._owed_to_signals += len(parcel.value) * self.signals_share_percent
+        else:
+            self._owed_to_signals -= self._price(parcel)
 
     def _account(self, parcel: Parcel) -> None:
         """Each byte of the one earns the other what its share is; who has nothing to send saves nothing up."""
@@ -94,4 +114,4 @@ class Lineup:
         """Forget everything."""
         self._events.clear()
         self._signals.clear()
-        self._owed_bytes = 0.0
+        self._owed_bytes = self._owed_to_signals = 0.0

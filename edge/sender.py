@@ -54,8 +54,9 @@ class ReadableSpool(Protocol):
 class Sender:
     """Of each class, at most `window_bytes_max` (and one chunk) are on their way, and as much again of a backlog.
 
-    Events are read and sent before signals. Once Kafka takes records again that have waited for long, signals are split
-    (see `spool.lanes`), so that what is received from then on does not wait for the backlog.
+    Events are read and sent before signals, which keep a share while both wait (see `lineup`). Once Kafka takes records
+    again that have waited for long, signals are split (see `spool.lanes`), so that what is received from then on does
+    not wait for the backlog.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Sender:
         self._packer = Packer(source)
         self._upload = upload
         self._link_cost = link_cost
-        self._lineup = Lineup(upload.live_share_percent)
+        self._lineup = Lineup(upload.live_share_percent, upload.signals_share_percent)
         self._lineup.set_live_stream(spool.live_stream(StorageClass.SIGNALS))
         self._pacing = Pacing(upload.bytes_per_s, clock.monotonic_s())
         self._outbox = Outbox(sink, self._packer, counts, self._delivered, self._lineup, self._pacing)
@@ -119,6 +120,7 @@ class Sender:
         """Another way to use the uplink from now on."""
         self._upload = upload
         self._lineup.live_share_percent = upload.live_share_percent
+        self._lineup.signals_share_percent = upload.signals_share_percent
 
     def read(self) -> None:
         """Take records from the spool while there is room for them. Raises OSError."""

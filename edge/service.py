@@ -61,6 +61,7 @@ def _upload(settings: UploadSettings) -> Upload:
         settings.rate_bytes_per_s,
         settings.metered_rate_bytes_per_s,
         frozenset(StorageClass[name.upper()] for name in settings.metered_classes),
+        settings.signals_share_percent,
     )
 
 

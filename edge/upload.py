@@ -10,7 +10,8 @@ class Upload(NamedTuple):
     """Limits are bytes per second over the wire, 0 for none.
 
     What is received while older records have waited for `backlog_age_s` is sent beside these once Kafka takes records
-    again, and gets `live_share_percent` of the bytes; 0: everything is sent in the order received.
+    again, and gets `live_share_percent` of the bytes; 0: everything is sent in the order received. While events and
+    signals wait, signals get `signals_share_percent` of the bytes; 0: only what events leave.
     """
 
     live_share_percent: int = 50
@@ -18,6 +19,7 @@ class Upload(NamedTuple):
     bytes_per_s: int = 0
     metered_bytes_per_s: int = 0
     metered_classes: frozenset[StorageClass] = frozenset(StorageClass)
+    signals_share_percent: int = 10
 
     def held(self, cost: LinkCost) -> frozenset[StorageClass]:
         """Classes that wait for a free link."""

@@ -37,6 +37,49 @@ def test_events_go_before_signals() -> None:
     assert len(lineup) == 0
 
 
+@pytest.mark.parametrize("sizes", [(100, 100), (3_000, 50), (50, 3_000)])
+@pytest.mark.parametrize("percent", [10, 50])
+def test_a_flood_of_events_leaves_signals_their_share(percent: int, sizes: tuple[int, int]) -> None:
+    lineup = Lineup(50, percent)
+    for sequence in range(6_000):
+        lineup.put(parcel(sequence, size=sizes[0]))
+        lineup.put(parcel(10_000 + sequence, storage_class=EVENTS, size=sizes[1]))
+    sent = [lineup.take_first() for _ in range(2_000)]
+    bytes_of = {each: sum(len(one.value) for one in sent if one.storage_class is each) for each in StorageClass}
+    largest = max(sizes)
+    assert bytes_of[SIGNALS] == pytest.approx(sum(bytes_of.values()) * percent / 100, abs=2 * largest)
+
+
+def test_a_few_events_never_wait_for_signals() -> None:
+    lineup = Lineup(50, 10)
+    for sequence in range(100):
+        lineup.put(parcel(sequence, size=1_000))
+    for burst in range(20):
+        for sequence in range(8):
+            lineup.put(parcel(1_000 + burst * 8 + sequence, storage_class=EVENTS, size=1_000))
+        assert all(sequence >= 1_000 for sequence in order(lineup, 8))
+        assert order(lineup, 1) == [burst], "nothing was saved up"
+
+
+def test_without_a_share_signals_have_what_events_leave() -> None:
+    lineup = Lineup(50, 0)
+    lineup.put(parcel(0, size=0))
+    for sequence in range(1, 1_001):
+        lineup.put(parcel(sequence, storage_class=EVENTS, size=10_000))
+    assert order(lineup, 1_001) == [*range(1, 1_001), 0]
+
+
+def test_a_class_that_waits_for_a_free_link_saves_nothing_up() -> None:
+    lineup = Lineup(50, 50)
+    lineup.put(parcel(0, size=1_000))
+    lineup.held = frozenset({SIGNALS})
+    for sequence in range(1, 101):
+        lineup.put(parcel(sequence, storage_class=EVENTS, size=1_000))
+    assert order(lineup, 50) == list(range(1, 51))
+    lineup.held = frozenset()
+    assert order(lineup, 2) == [51, 0]
+
+
 @pytest.mark.parametrize(
     ("percent", "sizes"), [(50, (100, 100)), (20, (100, 100)), (80, (1_000, 100)), (50, (37, 200))]
 )
