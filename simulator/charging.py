@@ -90,7 +90,7 @@ def advance(
     return _due_steps(stations, rows, now_s)
 
 
-def _wanted_w(stations: Stations, cars: Chargeable, energy: Energy, rows: Rows, vehicles: Rows) -> Floats:
+def _wanted_w(stations: Stations, cars: Chargeable, energy: Energy, rows: Rows, vehicles: Integers) -> Floats:
     soc = energy.state_of_charge[vehicles]
     is_dc = stations.is_dc[rows]
     car_max = np.where(is_dc, cars.dc_max_w[vehicles], cars.ac_max_w[vehicles])
@@ -124,15 +124,14 @@ def unplug(stations: Stations, plans: Plans, vehicle: int, station: int, now_s: 
     plans.departs_s[vehicle] = now_s + 30.0
 
 
-def free_station(stations: Stations, position: Floats, wants_dc: bool, can_dc: bool) -> int:
-    """The nearest free, working station that fits a car at `position [2]`; -1 if there is none."""
+def free_station(stations: Stations, distance_m: Floats, wants_dc: bool, can_dc: bool) -> int:
+    """The nearest free, working station that fits a car with `distance_m [stations]` to go; -1 if there is none."""
     usable = ~stations.faulted & ~stations.occupied & (stations.reserved == NOBODY)
     if not can_dc:
         usable &= ~stations.is_dc
     if not usable.any():
         return NOBODY
-    distance = np.abs(stations.position - position).sum(axis=1)
-    distance += np.where(stations.is_dc == wants_dc, 0.0, 3_000.0)
+    distance = distance_m + np.where(stations.is_dc == wants_dc, 0.0, 3_000.0)
     return int(np.argmin(np.where(usable, distance, np.inf)))
 
 

@@ -119,7 +119,7 @@ def range_m(energy: Energy, mass_kg: Floats, rows: Rows) -> Floats:
 
 
 def _regen_max_w(energy: Energy) -> Floats:
-    return np.minimum(10.0 * energy.capacity_wh, 70_000.0)
+    return np.asarray(np.minimum(10.0 * energy.capacity_wh, 70_000.0))
 
 
 def _engine_due(energy: Energy, soc: Floats, wheel_w: Floats, speed: Floats, now_s: float) -> Flags:

@@ -87,7 +87,7 @@ def step(fleet: Fleet, step_s: float) -> Happened:
     fleet.begun = []
     fleet.now_s += step_s
     now = weather.at(fleet.traits.seed, fleet.start_s + fleet.now_s)
-    fleet.ambient, fleet.motion.road = now.celsius, now.road
+    fleet.ambient, fleet.motion.weather = now.celsius, now.road
     _depart(fleet, happened)
     _move(fleet, step_s, happened)
     _charge(fleet, step_s, happened)
@@ -107,21 +107,22 @@ def _depart(fleet: Fleet, happened: Happened) -> None:
 
 def send_off(fleet: Fleet, rows: Rows) -> Rows:
     """Send the cars of `rows` somewhere; returns those that could go (the others retry later)."""
-    place, position = plans.next_places(fleet.plans, rows, fleet.random)
+    network = fleet.motion.roads
+    place, goal = plans.next_places(fleet.plans, network, rows, fleet.random)
     station = _stations_for(fleet, rows)
     to_station = station != NOBODY
     place[to_station] = Place.SITE
-    position[to_station] = fleet.stations.position[station[to_station]]
+    goal = goal.replaced(to_station, fleet.stations.spots.of(station[to_station]))
+    routes = network.routes(fleet.motion.spots(rows), goal)
     _refuel(fleet.energy, rows)
-    length = np.abs(position - fleet.motion.position[rows]).sum(axis=1)
     reach = energy.range_m(fleet.energy, fleet.motion.mass_kg, rows)
-    can_go = reach > 1.2 * length + np.where(to_station, _RESERVE_TO_STATION_M, _RESERVE_M)
+    can_go = reach > 1.2 * routes.length_m + np.where(to_station, _RESERVE_TO_STATION_M, _RESERVE_M)
     fleet.plans.departs_s[rows[~can_go]] = fleet.now_s + _RETRY_S
     _release(fleet, rows[to_station & ~can_go], station[to_station & ~can_go])
     going: Rows = rows[can_go]
     queueing.leave(fleet.plans, going)
     fleet.plans.station[going] = station[can_go]
-    motion.depart(fleet.motion, going, position[can_go], fleet.random)
+    motion.depart(fleet.motion, going, routes.of(can_go), fleet.random)
     plans.begin_trip(fleet.plans, going, place[can_go], fleet.now_s)
     fleet.motion.hold_until_s[going] = fleet.now_s + IGNITION_S
     fleet.energy.fuel_used_l[going] = 0.0
@@ -140,13 +141,20 @@ def _stations_for(fleet: Fleet, rows: Rows) -> Integers:
     for place in np.flatnonzero(charging.wants_charge(fleet.energy, rows, fleet.hour)):
         row = rows[place]
         can_dc = bool(fleet.cars.dc_max_w[row] > 0)
-        found = charging.free_station(fleet.stations, fleet.motion.position[row], can_dc, can_dc)
+        distance_m = _to_stations_m(fleet, row)
+        found = charging.free_station(fleet.stations, distance_m, can_dc, can_dc)
         if found != NOBODY:
             fleet.stations.reserved[found] = row
         elif fleet.plans.place[row] != Place.SITE:  # who has just waited in vain goes elsewhere first
-            found = queueing.shortest(fleet.stations, fleet.plans, fleet.motion.position[row], can_dc)
+            found = queueing.shortest(fleet.stations, fleet.plans, distance_m, can_dc)
         station[place] = found
     return station
+
+
+def _to_stations_m(fleet: Fleet, row: int) -> Floats:
+    """By the roads, roughly, `[stations]`."""
+    road = fleet.motion.road[row]
+    return np.asarray(fleet.motion.roads.metres[fleet.motion.roads.end[road]][fleet.stations.junction])
 
 
 def _refuel(state: Energy, rows: Rows) -> None:
@@ -189,7 +197,7 @@ def _charge(fleet: Fleet, step_s: float, happened: Happened) -> None:
         if change.phase == "Ended":
             charging.unplug(fleet.stations, fleet.plans, change.vehicle, change.station, fleet.now_s)
     happened.sessions.extend(steps)
-    for station in [change.station for change in steps if change.phase == "Ended"]:
+    for station in queueing.wanted(fleet.stations, fleet.plans).tolist():
         vehicle = queueing.next_in_line(fleet.stations, fleet.plans, fleet.cars, station)
         if vehicle != NOBODY:
             _plug_in(fleet, vehicle, station, happened)

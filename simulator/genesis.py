@@ -8,7 +8,20 @@ from typing import Final
 
 import numpy as np
 
-from simulator import breakdown, charging, energy, faults, identity, models, motion, plans, stations, weather, world
+from simulator import (
+    breakdown,
+    charging,
+    energy,
+    faults,
+    identity,
+    models,
+    motion,
+    plans,
+    roads,
+    stations,
+    weather,
+    world,
+)
 from simulator.arrays import Flags, Floats, Rows, stream
 from simulator.charging import Chargeable
 from simulator.condition import LOW_VOLTAGE_BATTERY_YEARS, SERVICE_INTERVAL_KM, Condition
@@ -19,11 +32,11 @@ from simulator.identity import VehicleTraits
 from simulator.models import Powertrain
 from simulator.motion import Motion
 from simulator.plans import NOBODY, Mode, Place, Plans
+from simulator.roads import Spots
 
 _DRIVING_SHARE: Final = 0.35
 _OCCUPIED_SHARE: Final = 0.6
 _STAYS_PARKED_S: Final = 3_600.0
-_LONG_TRIP_M: Final = 27_000.0
 
 
 def create(seed: int, vehicle_count: int, station_count: int, start_s: float, planned: list[Fault]) -> Fleet:
@@ -36,7 +49,8 @@ def create(seed: int, vehicle_count: int, station_count: int, start_s: float, pl
         traits=traits,
         start_s=start_s,
         motion=Motion.at(
-            position=homes.homes,
+            roads=roads.of(seed),
+            spots=homes.homes,
             mass_kg=_column([spec.mass_kg + 120.0 for spec in specs]),
             drag_m2=_column([spec.drag_m2 for spec in specs]),
             pace=np.clip(stream(seed, "style").normal(1.0, 0.08, vehicle_count), 0.8, 1.2),
@@ -173,9 +187,9 @@ def _place_faulty(fleet: Fleet, planned: list[Fault]) -> Flags:
             fleet.plans.departs_s[fault.row] = fault.onset_s + _STAYS_PARKED_S
             reserved[fault.row] = True
     hot = faults.rows_of(planned, *faults.ON_LONG_TRIP)
-    far = -np.sign(fleet.plans.places.homes[hot]) * _LONG_TRIP_M
+    network = fleet.motion.roads
     fleet.energy.fuel_l[hot] = np.maximum(fleet.energy.fuel_l[hot], 0.4 * fleet.energy.tank_l[hot])
-    _set_off(fleet, hot, world.on_street(far), np.zeros(len(hot)))
+    _set_off(fleet, hot, network.furthest(fleet.motion.spots(hot)), np.zeros(len(hot)))
     reserved[hot] = True
     return reserved
 
@@ -197,7 +211,7 @@ def _plug_some(fleet: Fleet, reserved: Flags, planned: list[Fault]) -> None:
         reserved[vehicle] = True
         low, span = (0.12, 0.2) if station in bad else (0.2, 0.65)
         fleet.energy.battery_wh[vehicle] = fleet.energy.capacity_wh[vehicle] * (low + span * fleet.random.random())
-        fleet.motion.position[vehicle] = fleet.stations.position[station]
+        motion.stand(fleet.motion, np.array([vehicle]), fleet.stations.spots.of(np.array([station])))
         fleet.stations.linger_s[station] = charging.linger_s(fleet.random)
         fleet.begun.append(charging.plug_in(fleet.stations, fleet.plans, fleet.cars, vehicle, station, 0.0))
 
@@ -214,20 +228,19 @@ def _drive_some(fleet: Fleet, reserved: Flags) -> None:
     rows = free[u < _DRIVING_SHARE]
     soc = fleet.energy.state_of_charge[rows]
     rows = rows[~fleet.energy.can_charge[rows] | (soc > 0.4)]
-    _, destination = plans.next_places(fleet.plans, rows, fleet.random)
-    _set_off(fleet, rows, destination, 0.7 * fleet.random.random(len(rows)))
+    _, goal = plans.next_places(fleet.plans, fleet.motion.roads, rows, fleet.random)
+    _set_off(fleet, rows, goal, 0.7 * fleet.random.random(len(rows)))
 
 
-def _set_off(fleet: Fleet, rows: Rows, destination: Floats, done: Floats) -> None:
-    """Cars of `rows` have already driven the share `done` of the way to `destination`."""
-    motion.depart(fleet.motion, rows, destination, fleet.random)
-    plans.begin_trip(fleet.plans, rows, np.full(len(rows), int(Place.WORK)), 0.0)
+def _set_off(fleet: Fleet, rows: Rows, goal: Spots, done: Floats) -> None:
+    """Cars of `rows` have already driven the share `done` of the way to `goal`."""
     state = fleet.motion
-    driven = done * state.along[rows, -1]
+    routes = state.roads.routes(state.spots(rows), goal)
+    motion.depart(state, rows, routes, fleet.random)
+    plans.begin_trip(fleet.plans, rows, np.full(len(rows), int(Place.WORK)), 0.0)
+    driven = done * routes.length_m
     began = -driven / 11.0 - 60.0
-    state.trip_m[rows] = driven
-    state.next_stop_m[rows] += driven
-    state.position[rows] = world.position_at(state.points[rows], state.along[rows], driven)
+    motion.skip(state, rows, driven)
     fleet.plans.since_s[rows] = fleet.plans.trip_began_s[rows] = began
     warm = np.where(fleet.energy.has_engine[rows], 88.0, fleet.condition.coolant[rows])
     fleet.condition.coolant[rows] = warm

@@ -18,7 +18,7 @@ def trip(fleet: Fleet, row: int, now_ms: int) -> TripEvent:
         trip_id=f"trip-{began_ms:x}-{int(fleet.plans.trips[row])}",
         started_ms=began_ms,
         ended_ms=now_ms,
-        distance_m=round(float(fleet.motion.trip_m[row]), 1),
+        distance_m=round(float(fleet.motion.odometer_m[row] - fleet.motion.departed_m[row]), 1),
         energy_wh=round(float(state.battery_used_wh[row]), 1) if state.has_battery[row] else None,
         fuel_l=round(float(state.fuel_used_l[row]), 3) if state.has_engine[row] else None,
     )

@@ -9,8 +9,10 @@ from typing import Final
 
 import numpy as np
 
+from simulator import world
 from simulator.arrays import Flags, Floats, Integers, Rows
-from simulator.world import Places, on_street
+from simulator.roads import Roads, Spots
+from simulator.world import Places
 
 
 class Mode:
@@ -80,21 +82,16 @@ def stays_s(place: Integers, hour: float, random: np.random.Generator) -> Floats
     return minutes * 60.0 * (_NIGHT_FACTOR if is_night else 1.0)
 
 
-def next_places(plans: Plans, rows: Rows, random: np.random.Generator) -> tuple[Integers, Floats]:
-    """Where the drivers of `rows` want to go next: places `[rows]` and positions `[rows, 2]`."""
+def next_places(plans: Plans, roads: Roads, rows: Rows, random: np.random.Generator) -> tuple[Integers, Spots]:
+    """Where the drivers of `rows` want to go next: places and where they are, `[rows]`."""
     u = random.random(len(rows))
     here = plans.place[rows]
     from_home = np.where(u < 0.5, Place.WORK, Place.ERRAND)
     from_elsewhere = np.where(u < 0.65, Place.HOME, Place.ERRAND)
     place = np.where(here == Place.HOME, from_home, from_elsewhere).astype(np.int64)
-    around = np.where((u < 0.75)[:, None], plans.places.homes[rows], plans.places.works[rows])
-    errand = on_street(around + random.normal(0.0, 4_000.0, (len(rows), 2)))
-    position = np.where(
-        (place == Place.HOME)[:, None],
-        plans.places.homes[rows],
-        np.where((place == Place.WORK)[:, None], plans.places.works[rows], errand),
-    )
-    return place, position
+    homes, works = plans.places.homes.of(rows), plans.places.works.of(rows)
+    errands = world.errands(roads, homes.where(u < 0.75, works), random)
+    return place, homes.where(place == Place.HOME, works.where(place == Place.WORK, errands))
 
 
 def begin_trip(plans: Plans, rows: Rows, place: Integers, now_s: float) -> None:

@@ -12,7 +12,6 @@ from simulator.stations import Stations
 LENGTH_MAX: Final = 3
 """Nobody joins a longer queue."""
 _PATIENCE_S: Final = 2_400.0
-_SITE_M: Final = 100.0
 
 
 def waiting(plans: Plans) -> Flags:
@@ -20,15 +19,16 @@ def waiting(plans: Plans) -> Flags:
     return np.isfinite(plans.waits_since_s)
 
 
-def shortest(stations: Stations, plans: Plans, position: Floats, can_dc: bool) -> int:
-    """The working station that a car at `position [2]` would wait for: near, and with a short queue; -1 for none."""
+def shortest(stations: Stations, plans: Plans, distance_m: Floats, can_dc: bool) -> int:
+    """The working station that a car with `distance_m [stations]` to go would wait for: near, and with a short queue;
+    -1 for none."""
     queued = np.bincount(plans.station[waiting(plans)], minlength=len(stations))
     usable = ~stations.faulted & (queued < LENGTH_MAX)
     if not can_dc:
         usable &= ~stations.is_dc
     if not usable.any():
         return NOBODY
-    distance = np.abs(stations.position - position).sum(axis=1) + 4_000.0 * queued
+    distance = distance_m + 4_000.0 * queued
     return int(np.argmin(np.where(usable, distance, np.inf)))
 
 
@@ -44,13 +44,19 @@ def leave(plans: Plans, rows: Rows) -> None:
     plans.waits_since_s[rows] = np.inf
 
 
+def wanted(stations: Stations, plans: Plans) -> Rows:
+    """Free, working stations at a site where cars wait: one has become free, or a neighbour of the one that they chose
+    was."""
+    rows = np.flatnonzero(waiting(plans))
+    free = ~stations.occupied & ~stations.faulted & (stations.reserved == NOBODY)
+    return np.flatnonzero(free & np.isin(stations.spots.road, stations.spots.road[plans.station[rows]]))
+
+
 def next_in_line(stations: Stations, plans: Plans, cars: Chargeable, station: int) -> int:
-    """Who may plug in now that a station is free: the first who waits for it, or for its neighbours at the site and
-    fits; -1 for nobody."""
+    """Who may plug in at a free station: the first who waits for it, or for its neighbours at the site and fits;
+    -1 for nobody."""
     rows = np.flatnonzero(waiting(plans) & (plans.mode == Mode.PARKED))
-    if not len(rows) or stations.faulted[station] or stations.reserved[station] != NOBODY:
-        return NOBODY
-    same_site = np.abs(stations.position[plans.station[rows]] - stations.position[station]).sum(axis=1) < _SITE_M
+    same_site = stations.spots.road[plans.station[rows]] == stations.spots.road[station]
     fits = same_site & ((cars.dc_max_w[rows] > 0) | ~stations.is_dc[station])
     rows = rows[fits]
     return int(rows[np.argmin(plans.waits_since_s[rows])]) if len(rows) else NOBODY

@@ -88,7 +88,7 @@ def of_vehicles(layout: Table, fleet: Fleet, rows: Rows, lamp: Flags, code: Rows
 
 def _moving(fleet: Fleet, rows: Rows) -> Values:
     motion, plans = fleet.motion, fleet.plans
-    latitude, longitude = world.coordinates(motion.position[rows])
+    latitude, longitude = world.coordinates(motion.roads.position(motion.spots(rows)))
     speed = motion.speed[rows]
     driving = plans.mode[rows] == Mode.DRIVING
     state = np.where(fleet.mode_s[rows] < _LOCKED_AFTER_S, 1, 0)
@@ -98,11 +98,11 @@ def _moving(fleet: Fleet, rows: Rows) -> Values:
         "Vehicle.Speed": speed * 3.6,
         "Vehicle.IsMoving": speed > 0.1,
         "Vehicle.TraveledDistance": motion.odometer_m[rows],
-        "Vehicle.TraveledDistanceSinceStart": motion.trip_m[rows],
+        "Vehicle.TraveledDistanceSinceStart": motion.trip_of(rows),
         "Vehicle.LowVoltageSystemState": state,
         "Vehicle.CurrentLocation.Latitude": latitude,
         "Vehicle.CurrentLocation.Longitude": longitude,
-        "Vehicle.CurrentLocation.Heading": motion.heading[rows],
+        "Vehicle.CurrentLocation.Heading": motion.heading_degrees(rows),
         "Vehicle.CurrentLocation.HorizontalAccuracy": np.where(driving, 4.0, 2.5),
     }
 
@@ -150,7 +150,7 @@ def engine_rpm(state: Energy, rows: Rows, speed: Floats) -> Floats:
 def engine_load(state: Energy, rows: Rows, rpm: Floats) -> Floats:
     """Share of what the engine can give at this speed, 0 to 1."""
     available = 1_000.0 * state.engine_kw[rows] * np.clip(rpm / 5_000.0, 0.12, 1.0)
-    return np.clip(state.engine_w[rows] / np.maximum(available, 1.0), 0.0, 1.0)
+    return np.asarray(np.clip(state.engine_w[rows] / np.maximum(available, 1.0), 0.0, 1.0))
 
 
 def _battery(fleet: Fleet, rows: Rows) -> Values:

@@ -9,10 +9,11 @@ from typing import Final
 
 import numpy as np
 
-from simulator import identity, models
+from simulator import identity, models, roads
 from simulator.arrays import Flags, Floats, Integers, Rows, approach, stream
 from simulator.identity import StationTraits
 from simulator.plans import NOBODY
+from simulator.roads import Spots
 from simulator.world import sites
 
 EFFICIENCY_AC: Final = 0.90
@@ -35,7 +36,9 @@ class Stations:
     """State of all stations; `vehicle` is who is plugged in, `reserved` who is on the way."""
 
     traits: StationTraits
-    position: Floats
+    spots: Spots
+    junction: Integers
+    """Where the road of each begins."""
     power_max_w: Floats
     is_dc: Flags
     rated_a: Floats
@@ -81,10 +84,12 @@ def create(traits: StationTraits) -> Stations:
     chosen = [models.STATIONS[index] for index in traits.model]
     power_w = np.array([1_000.0 * model.power_kw for model in chosen], dtype=np.float64)
     is_dc = np.array([model.is_dc for model in chosen], dtype=np.bool_)
+    spots = sites(traits.seed, np.arange(count) // identity.STATIONS_PER_SITE)
     used = stream(traits.seed, "register").random(count)
     return Stations(
         traits=traits,
-        position=sites(traits.seed, np.arange(count) // identity.STATIONS_PER_SITE),
+        spots=spots,
+        junction=roads.of(traits.seed).begin[spots.road],
         power_max_w=power_w,
         is_dc=is_dc,
         rated_a=np.where(is_dc, power_w / 400.0, power_w / _THREE_PHASE_V),

@@ -1,8 +1,4 @@
-"""Places and roads: a region with a street every 500 m, homes, work places, errands and charging sites.
-
-Positions are metres east and north of a centre. The street grid is turned a little against north. A trip follows
-three streets: along the one it starts on, across on another, and along the one of its destination.
-"""
+"""Places on the roads of a region: homes, work places, errands and charging sites; and where that is on earth."""
 
 import math
 from dataclasses import dataclass
@@ -10,114 +6,73 @@ from typing import Final
 
 import numpy as np
 
-from simulator.arrays import Floats, Integers, stream
+from simulator import roadmap, roads
+from simulator.arrays import Floats, Integers, singles, stream
+from simulator.roads import Roads, Spots
 
 CENTRE_LATITUDE: Final = 48.14
 CENTRE_LONGITUDE: Final = 11.58
-STREET_SPACING_M: Final = 500.0
-WAYPOINTS: Final = 4
-_TURN_RADIANS: Final = math.radians(17.0)
 _EARTH_RADIUS_M: Final = 6_371_000.0
 _WORK_CENTRES: Final = 6
-_HOMES_SPREAD_M: Final = 7_000.0
-_RADIUS_MAX_M: Final = 30_000.0
-
-# (segments shorter than this, are driven at up to this speed): town, main road, fast road
-_LIMIT_OF_LENGTH: Final = ((1_500.0, 50.0), (5_000.0, 70.0), (12_000.0, 100.0), (math.inf, 120.0))
+_WORK_CENTRES_SPREAD_M: Final = 4_500.0
+_WORKS_SPREAD_M: Final = 700.0
+_SITES_SPREAD_M: Final = 4_500.0
+_ERRANDS_SPREAD_M: Final = 4_000.0
+_STATIONS_APART_M: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Positions `[n, 2]`: where cars live and where their drivers work."""
+    """Where cars live and where their drivers work, `[n]` each."""
 
-    homes: Floats
-    works: Floats
+    homes: Spots
+    works: Spots
 
 
 def places(seed: int, count: int) -> Places:
-    """Homes around the centre, work places around a few business quarters."""
-    homes = stream(seed, "homes").normal(0.0, _HOMES_SPREAD_M, (count, 2))
-    quarters = stream(seed, "work centres").normal(0.0, 0.6 * _HOMES_SPREAD_M, (_WORK_CENTRES, 2))
+    """Homes along the streets of the towns, work places around a few business quarters."""
+    network = roads.of(seed)
+    quarters = stream(seed, "work centres").normal(0.0, _WORK_CENTRES_SPREAD_M, (_WORK_CENTRES, 2))
     quarter = np.floor(_WORK_CENTRES * stream(seed, "work quarter").random(count)).astype(np.int64)
-    works = quarters[quarter] + stream(seed, "works").normal(0.0, 700.0, (count, 2))
-    return Places(on_street(homes), on_street(works))
+    works = quarters[quarter] + stream(seed, "works").normal(0.0, _WORKS_SPREAD_M, (count, 2))
+    return Places(_homes(network, seed, count), around(network, works, stream(seed, "works along")))
 
 
-def sites(seed: int, site_of_station: Integers) -> Floats:
-    """Positions `[stations, 2]`; stations of a site stand 5 m apart along its street."""
+def _homes(network: Roads, seed: int, count: int) -> Spots:
+    """As many along a metre of every street."""
+    streets = np.flatnonzero(network.kind <= roadmap.MAIN_STREET)
+    beyond_m = np.cumsum(network.length_m[streets], dtype=np.float64)
+    drawn_m = stream(seed, "homes").random(count) * beyond_m[-1]
+    place = np.searchsorted(beyond_m, drawn_m, side="right")
+    road = streets[place].astype(np.int16)
+    return Spots(road, singles(network.length_m[road] - (beyond_m[place] - drawn_m)))
+
+
+def sites(seed: int, site_of_station: Integers) -> Spots:
+    """Where stations stand, `[stations]`: those of a site side by side, at the beginning of a road."""
+    network = roads.of(seed)
     count = int(site_of_station.max(initial=-1)) + 1
-    site = on_street(stream(seed, "sites").normal(0.0, 0.5 * _HOMES_SPREAD_M, (count, 2)))
-    position = site[site_of_station]
-    position[:, 0] += 5.0 * (np.arange(len(site_of_station)) - site_of_station * 4)
-    return position
+    centres = stream(seed, "sites").normal(0.0, _SITES_SPREAD_M, (count, 2))
+    road = around(network, centres, stream(seed, "sites along")).road[site_of_station]
+    first = np.searchsorted(site_of_station, site_of_station)
+    along_m = 4.0 * _STATIONS_APART_M + _STATIONS_APART_M * (np.arange(len(site_of_station)) - first)
+    return Spots(road, singles(along_m))
 
 
-def on_street(position: Floats) -> Floats:
-    """The nearest point on an east-west street, within the region."""
-    inside = np.clip(position, -_RADIUS_MAX_M, _RADIUS_MAX_M)
-    inside[:, 1] = np.round(inside[:, 1] / STREET_SPACING_M) * STREET_SPACING_M
-    return inside
+def errands(network: Roads, around_spots: Spots, random: np.random.Generator) -> Spots:
+    """Somewhere within a few kilometres of each."""
+    spread = random.normal(0.0, _ERRANDS_SPREAD_M, (len(around_spots.road), 2))
+    return around(network, network.position(around_spots) + spread, random)
 
 
-def route(start: Floats, end: Floats, bend: Floats) -> Floats:
-    """Way points `[n, 4, 2]` from `start` to `end`, both `[n, 2]`; `bend` in 0..1 says where to cross over."""
-    crossing = start[:, 0] + bend * (end[:, 0] - start[:, 0])
-    crossing = np.round(crossing / STREET_SPACING_M) * STREET_SPACING_M
-    points = np.empty((len(start), WAYPOINTS, 2))
-    points[:, 0] = start
-    points[:, 1, 0], points[:, 1, 1] = crossing, start[:, 1]
-    points[:, 2, 0], points[:, 2, 1] = crossing, end[:, 1]
-    points[:, 3] = end
-    return points
-
-
-def distances(points: Floats) -> Floats:
-    """Metres from the start to each way point, `[n, 4]`."""
-    lengths = np.abs(np.diff(points, axis=1)).sum(axis=2)  # segments run along an axis
-    return np.concatenate([np.zeros((len(points), 1)), np.cumsum(lengths, axis=1)], axis=1)
-
-
-def limits_kmh(along: Floats) -> Floats:
-    """Speed limit of each segment, `[n, 3]`, from the distances to the way points."""
-    lengths = np.diff(along, axis=1)
-    limits = np.full(lengths.shape, _LIMIT_OF_LENGTH[-1][1])
-    for length, limit in reversed(_LIMIT_OF_LENGTH[:-1]):
-        limits[lengths < length] = limit
-    return limits
-
-
-def segment_at(along: Floats, travelled: Floats) -> Integers:
-    """Which segment (0 to 2) a car is on after `travelled` metres, `[n]`."""
-    return np.asarray((travelled[:, None] >= along[:, 1:3]).sum(axis=1))
-
-
-def position_at(points: Floats, along: Floats, travelled: Floats) -> Floats:
-    """Where a car is after `travelled` metres, `[n, 2]`."""
-    rows = np.arange(len(points))
-    segment = segment_at(along, travelled)
-    begin, end = points[rows, segment], points[rows, segment + 1]
-    length = along[rows, segment + 1] - along[rows, segment]
-    share = (travelled - along[rows, segment]) / np.where(length > 0, length, 1.0)
-    return begin + (end - begin) * np.clip(share, 0.0, 1.0)[:, None]
-
-
-def heading_degrees(points: Floats, along: Floats, travelled: Floats) -> Floats:
-    """Direction of travel from north, clockwise, `[n]`."""
-    rows = np.arange(len(points))
-    segment = segment_at(along, travelled)
-    step = points[rows, segment + 1] - points[rows, segment]
-    east, north = _turned(step)
-    return np.degrees(np.arctan2(east, north)) % 360.0
+def around(network: Roads, position: Floats, random: np.random.Generator) -> Spots:
+    """A point on a road near each `position [n, 2]`."""
+    which, where = random.random((len(position), 2)).T
+    return network.near(position, which, where)
 
 
 def coordinates(position: Floats) -> tuple[Floats, Floats]:
     """Latitude and longitude in degrees of positions `[n, 2]`; flat earth around the centre."""
-    east, north = _turned(position)
-    latitude = CENTRE_LATITUDE + np.degrees(north / _EARTH_RADIUS_M)
+    latitude = CENTRE_LATITUDE + np.degrees(position[:, 1] / _EARTH_RADIUS_M)
     shrink = math.cos(math.radians(CENTRE_LATITUDE))
-    return latitude, CENTRE_LONGITUDE + np.degrees(east / (_EARTH_RADIUS_M * shrink))
-
-
-def _turned(position: Floats) -> tuple[Floats, Floats]:
-    cosine, sine = math.cos(_TURN_RADIANS), math.sin(_TURN_RADIANS)
-    return cosine * position[:, 0] - sine * position[:, 1], sine * position[:, 0] + cosine * position[:, 1]
+    return latitude, CENTRE_LONGITUDE + np.degrees(position[:, 0] / (_EARTH_RADIUS_M * shrink))

@@ -153,9 +153,9 @@ def test_everybody_says_goodbye_at_the_end(messages):
     assert messages[-1].channel is Channel.CONNECTION
 
 
-def test_some_cars_sleep_when_parked_and_wake_to_drive(messages):
+def test_some_cars_sleep_when_parked_and_wake_to_drive():
     states = defaultdict(list)
-    for message in messages:
+    for message in run(Engine(settings(vehicles=60, sleepers=1.0, sleep_after_s=300.0), START_MS), RUN_S):
         if message.channel is Channel.CONNECTION and message.kind is Kind.VEHICLE:
             body = decoded(message)
             states[message.asset_id].append((body["ts"], body["online"]))
@@ -206,7 +206,7 @@ def test_without_fault_rates_nothing_breaks():
 
 
 def test_queues_form_where_stations_are_few_and_who_came_first_charges_first():
-    engine = Engine(settings(faults=NO_FAULTS, vehicles=240, stations=6), START_MS - 8 * 3_600_000)
+    engine = Engine(settings(faults=NO_FAULTS, vehicles=600, stations=6), START_MS - 8 * 3_600_000)
     waited, served = {}, []
     fleet = engine.fleet
     for _ in range(7_200):
@@ -217,9 +217,9 @@ def test_queues_form_where_stations_are_few_and_who_came_first_charges_first():
         served += [(fleet.now_s, row) for row in before - now if fleet.plans.mode[row] == Mode.PLUGGED]
         free = ~fleet.stations.occupied & (fleet.stations.reserved == NOBODY) & ~fleet.stations.faulted
         if now:
-            sites = fleet.stations.position[fleet.plans.station[sorted(now)]]
+            sites = fleet.stations.spots.road[fleet.plans.station[sorted(now)]]
             for station in np.flatnonzero(free).tolist():
-                near = np.abs(sites - fleet.stations.position[station]).sum(axis=1) < 100
+                near = sites == fleet.stations.spots.road[station]
                 fits = (fleet.cars.dc_max_w[sorted(now)] > 0) | ~fleet.stations.is_dc[station]
                 assert not (near & fits).any(), "nobody waits beside a free station that fits"
     assert len(waited) > 3

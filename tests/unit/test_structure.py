@@ -96,6 +96,7 @@ PURE: set[str] = {
     "simulator.fleet",
     "simulator.packets",
     "simulator.packing",
+    "simulator.roads",
     "simulator.people",
     "simulator.replay",
     "simulator.stations",
@@ -109,7 +110,7 @@ CALLS_ON_IMPORT = {
     "auto", "bytes", "datetime", "dict", "enumerate", "float", "frozenset", "len", "list", "max", "min", "range", "set",
     "sorted", "str", "sum", "timedelta", "tuple", "zip",
     "get_args", "math.radians", "np.arange", "np.array", "np.dtype", "np.full", "np.zeros",
-    "re.compile", "struct.Struct", "types.MappingProxyType", "MappingProxyType", "Path",
+    "functools.lru_cache", "re.compile", "struct.Struct", "types.MappingProxyType", "MappingProxyType", "Path",
     "msgspec.json.Decoder", "msgspec.json.Encoder", "msgspec.msgpack.Decoder", "msgspec.msgpack.Encoder",
     # types and their constraints
     "TypeVar", "NewType", "NamedTuple", "Meta", "Field", "SecretStr", "ConfigDict", "SettingsConfigDict",
