@@ -117,9 +117,9 @@ class Device(Ledger):
 class Fleet:
     """Devices that publish from one thread, at about `rate` bursts a second, until told to be silent."""
 
-    def __init__(self, url: str, count: int, chance: random.Random, rate: float) -> None:
+    def __init__(self, url: str, count: int, chance: random.Random, rate: float, device: type[Device] = Device) -> None:
         self.devices = [
-            Device(url, f"car-{number}-{secrets.token_hex(3)}", random.Random(chance.random()))
+            device(url, f"car-{number}-{secrets.token_hex(3)}", random.Random(chance.random()))
             for number in range(count)
         ]
         self._pause_s = 1 / rate
@@ -164,11 +164,18 @@ class Arrival:
     stream: int
     sequence: int
     payload: bytes
+    received_ms: int = 0
 
     @functools.cached_property
     def key(self) -> Key:
-        content = json.loads(self.payload)
+        content = decoded(self.payload)
         return Key(content["session"], content["seq"])
+
+
+def decoded(payload: bytes) -> dict[str, Any]:
+    """A frame."""
+    content: dict[str, Any] = json.loads(payload) if payload[:1] == b"{" else msgpack.unpackb(payload)
+    return content
 
 
 class Gap(NamedTuple):
@@ -190,9 +197,10 @@ def arrivals(values: Iterable[bytes], gateway: str) -> list[Arrival]:
         if batch["gateway"] != gateway:
             continue
         epoch, _, stream = batch["epoch"].partition(".")
-        for offset, payload in zip(batch["sequence_offsets"], batch["payloads"], strict=True):
+        columns = zip(batch["sequence_offsets"], batch["payloads"], batch["received_ms"], strict=True)
+        for offset, payload, received_ms in columns:
             sequence = batch["first_sequence"] + offset
-            found.append(Arrival(batch["asset_id"], epoch, int(stream or 0), sequence, payload))
+            found.append(Arrival(batch["asset_id"], epoch, int(stream or 0), sequence, payload, received_ms))
     return found
 
 

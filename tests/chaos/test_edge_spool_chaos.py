@@ -3,198 +3,28 @@
 Once means: after dropping re-sends by that key. An agent that is killed between Kafka's confirmation and its own
 checkpoint sends again, under the same (epoch, sequence); a broker that did not get a PUBACK does, under another.
 In order means: first arrivals, per asset and channel, within each stream of the spool.
-
-`make test-edge-chaos` sets the rounds: FLEETFOLD_EDGE_KILLS, FLEETFOLD_EDGE_BROKER_KILLS, FLEETFOLD_EDGE_KAFKA
-(apache or tansu; only the former survives a kill) and FLEETFOLD_EDGE_SEED.
 """
 
-import contextlib
-import os
-import random
-import signal
-import subprocess
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from local import ports
 from local.processes import Processes
-from local.servers import apache_kafka, kafka, mqtt
 from local.servers.base import Server
-from tests import edge_chaos
-from tests.edge_chaos import CHANNELS, Fleet
-from tests.edge_world import Agent, Kafka, wait_until
-from tests.simulator_network import Wire
-from wire import topics
-
-KILLS = int(os.environ.get("FLEETFOLD_EDGE_KILLS", "10"))
-BROKER_KILLS = int(os.environ.get("FLEETFOLD_EDGE_BROKER_KILLS", "2"))
-KAFKA = os.environ.get("FLEETFOLD_EDGE_KAFKA", "tansu")
-SEED = int(os.environ.get("FLEETFOLD_EDGE_SEED") or random.randrange(2**32))
-DISK_BYTES = 40_000_000
+from tests import edge_chaos, edge_chaos_world
+from tests.edge_chaos import CHANNELS, Device
+from tests.edge_chaos_world import KILLS, SEED, World, heal, say
+from tests.edge_world import wait_until
 
 pytestmark = pytest.mark.timeout(7200)
 
 
-def say(text: str) -> None:
-    """For people who watch, and to repeat a failure."""
-    print(text, flush=True)  # noqa: T201 - as it says
-
-
-class ProxiedTansu(kafka.Tansu):
-    """Its clients go through a wire that can be cut."""
-
-    wire: Wire
-
-    def command(self) -> list[str]:
-        line = super().command()
-        line[line.index("--advertised-listener-url") + 1] = f"tcp://127.0.0.1:{self.wire.port}"
-        return line
-
-
-class ProxiedApache(apache_kafka.ApacheKafka):
-    """The same; survives a kill."""
-
-    wire: Wire
-
-    def prepare(self) -> None:
-        super().prepare()
-        old, new = (f"advertised.listeners=PLAINTEXT://{ports.HOST}:{port}" for port in (self.port, self.wire.port))
-        self._properties.write_text(self._properties.read_text().replace(old, new))
-
-
-class World:
-    """Real servers, wires between them and the agent, a disk that can be filled, and devices."""
-
-    def __init__(
-        self, agent: Agent, fleet: Fleet, broker: Server, bus: Server, wires: dict[str, Wire], disk: Path | None
-    ) -> None:
-        self.agent, self.fleet, self.broker, self.bus, self.wires, self.disk = agent, fleet, broker, bus, wires, disk
-        self.chance = random.Random(SEED)
-        self.done: Counter[str] = Counter()
-
-    def kill_agent(self) -> None:
-        self.agent.kill()
-        time.sleep(self.chance.choice([0, 0, 0.1, 0.5]))
-        self.agent.launch()
-
-    def kill_broker(self) -> None:
-        """Mosquitto acknowledges before it has saved: devices are silent and it has saved before it dies."""
-        if self.fleet.hush(20):
-            os.kill(self.broker.pid, signal.SIGUSR1)
-            time.sleep(0.5)
-            self.broker.kill()
-            time.sleep(self.chance.uniform(0, 0.5))
-            self.broker.start()
-        self.fleet.speak()
-
-    def kill_kafka(self) -> None:
-        self.bus.kill()
-        time.sleep(self.chance.uniform(0, 2))
-        self.bus.start()
-
-    def cut(self) -> None:
-        self.chance.choice(list(self.wires.values())).cut()
-
-    def stall(self) -> None:
-        wire = self.chance.choice(list(self.wires.values()))
-        wire.stop()
-        time.sleep(self.chance.uniform(0.2, 4))
-        wire.go_on()
-
-    def fill_disk(self) -> None:
-        assert self.disk is not None
-        filler = self.disk / "filler"
-        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(65_536))
-        time.sleep(self.chance.uniform(0.2, 1.5))
-        if self.chance.random() < 0.5:
-            self.agent.kill()
-            self.agent.launch()
-            time.sleep(1)
-        filler.unlink()
-
-    def faults(self) -> list[Callable[[], None]]:
-        """In the order in which they happen."""
-        others = [self.cut, self.stall] + ([self.fill_disk] if self.disk is not None else [])
-        plan: list[Callable[[], None]] = [self.kill_agent] * KILLS
-        plan += [self.chance.choice(others) for _ in range(KILLS // 2)]
-        plan += [self.kill_broker] * BROKER_KILLS
-        plan += [self.kill_kafka] * (BROKER_KILLS if KAFKA == "apache" else 0)  # Tansu would forget everything
-        self.chance.shuffle(plan)
-        return plan
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path | None]:
-    """A file system that can be filled; None where it cannot be had."""
-    directory = tmp_path / "disk"
-    directory.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(directory)]
-    mounted = os.geteuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0
-    if not mounted:
-        say("no small file system without root: the disk is never full")
-    try:
-        yield directory if mounted else None
-    finally:
-        if mounted:
-            subprocess.run(["umount", "--lazy", str(directory)], check=True)
-
-
-@pytest.fixture
-def bus(processes: Processes, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
-    if KAFKA == "apache":
-        request.getfixturevalue("apache_kafka_available")
-    server = (ProxiedApache if KAFKA == "apache" else ProxiedTansu)(processes, tmp_path / "kafka", ports.free_port())
-    with Wire(f"kafka://127.0.0.1:{server.port}") as wire:
-        server.wire = wire
-        with server:
-            yield server
-
-
 @pytest.fixture
 def world(processes: Processes, tmp_path: Path, bus: Server, small_disk: Path | None) -> Iterator[World]:
-    if mqtt.installed_mosquitto() is None:
-        pytest.skip("needs mosquitto, which keeps sessions and queued messages")
-    with (
-        mqtt.Mosquitto(processes, tmp_path / "mqtt", ports.free_port()) as broker,
-        Wire(broker.url) as wire,
-        Agent(processes, tmp_path, wire.url, f"127.0.0.1:{bus.wire.port}") as agent,  # type: ignore[attr-defined] # set by the fixture
-    ):
-        if small_disk is not None:
-            agent.spool = small_disk / "spool"
-        agent.settings |= {
-            "FLEETFOLD_EDGE__SPOOL__DIRECTORY": str(agent.spool),
-            "FLEETFOLD_EDGE__SPOOL__SEGMENT_BYTES": "1048576",
-            "FLEETFOLD_EDGE__SPOOL__BYTES_MAX": "30000000",
-            "FLEETFOLD_EDGE__SPOOL__CHECKPOINT_INTERVAL_MS": "200",
-            "FLEETFOLD_EDGE__KAFKA__STALL_TIMEOUT_MS": "5000",
-            "FLEETFOLD_EDGE__MQTT__KEEPALIVE_S": "5",
-            "FLEETFOLD_EDGE__UPLOAD__BACKLOG_AGE_S_MIN": "1",
-        }
-        Kafka(f"127.0.0.1:{bus.wire.port}", agent.gateway).create_topics()  # type: ignore[attr-defined] # as above
-        agent.start()
-        fleet = Fleet(broker.url, 5, random.Random(SEED), rate=25)
-        try:
-            yield World(agent, fleet, broker, bus, {"mqtt": wire, "kafka": bus.wire}, small_disk)  # type: ignore[attr-defined] # as above
-        finally:
-            fleet.close()
-
-
-def heal(world: World) -> None:
-    """Let everything work again and wait until nothing is on its way."""
-    for wire in world.wires.values():
-        wire.go_on()
-    assert world.fleet.hush(60), "the broker takes what devices say"
-    world.agent.kill()
-    world.agent.start()
-    world.agent.wait_drained(limit_s=120)
-    time.sleep(2)  # mosquitto may have more for us once its window moved on
-    world.agent.wait_drained(limit_s=120)
+    with edge_chaos_world.opened(processes, tmp_path, bus, small_disk, Device) as world:
+        yield world
 
 
 def test_what_devices_saw_acknowledged_is_in_kafka_whatever_fails(world: World) -> None:
@@ -208,13 +38,8 @@ def test_what_devices_saw_acknowledged_is_in_kafka_whatever_fails(world: World) 
         if number % 25 == 0:
             say(f"{number} of {len(plan)} faults, {time.monotonic() - started_s:.0f} s")
     heal(world)
-    look = Kafka(f"127.0.0.1:{world.wires['kafka'].port}", world.agent.gateway)
-    arrived = {
-        channel: edge_chaos.arrivals((each.value() or b"" for each in look.messages(topic)), world.agent.gateway)
-        for channel, topic in zip(CHANNELS, (topics.FLEET_SIGNALS, topics.FLEET_EVENTS), strict=True)
-    }
-    letters = [each for topic in (topics.FLEET_SIGNALS, topics.FLEET_EVENTS) for each in look.messages(f"{topic}.dlq")]
-    lost = edge_chaos.gaps(((each.value() or b"", each.headers() or []) for each in letters), world.agent.gateway)
+    arrived = {channel: world.arrivals(channel) for channel in CHANNELS}
+    lost = world.gaps()
     verdict = edge_chaos.judge(world.fleet.devices, arrived, lost)
     say(f"{dict(world.done)} in {time.monotonic() - started_s:.0f} s; {verdict}; gap records: {sorted(lost)}")
     assert verdict.acknowledged > 20 * KILLS
