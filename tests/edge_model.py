@@ -7,9 +7,8 @@ import random
 from collections import defaultdict
 from collections.abc import Callable
 
-from edge.spool.files import GapName
 from edge.spool.reader import Chunk
-from edge.spool.records import Bundle, Gap, Record, Run, StorageClass
+from edge.spool.records import Bundle, Gap, Run, StorageClass
 from edge.spool.spool import Limits, Spool
 from tests.edge_disk import Crash, ManualClock, MemoryDisk, bundle, numbers_of, open_spool
 from wire.malformed import Reason
@@ -23,6 +22,8 @@ ROOMY = Limits(bytes_max=100_000_000, segment_bytes=700, read_bytes=300)
 CROWDED = Limits(bytes_max=2_800, segment_bytes=700, read_bytes=300)
 """Segments are evicted all the time."""
 SHORT_LIVED = Limits(100_000_000, 700, 300, signals_age_s=100.0, events_age_s=300.0)
+HARD_PRESSED = Limits(2_800, 700, 300, signals_age_s=100.0, events_age_s=300.0)
+"""Both: records expire, and what names them is evicted."""
 
 
 def flat(chunk: Chunk) -> list[tuple[int, int | Gap]]:
@@ -55,27 +56,14 @@ class Model:
         self.confirmed: set[int] = set()
         self.stream_of: dict[int, int] = {}
         self.gaps: set[Gap] = set()
-        self.staged_gaps: dict[Record, int] = {}
         if not self.guarded(self.open):
             return
 
     def open(self) -> None:
         self.spool: Spool = open_spool(self.disk, self.limits, self.clock)
-        self.watch_gaps()
         self.read_now: defaultdict[tuple[StorageClass, int], list[int]] = defaultdict(list)
         self.due = self.committed - self.confirmed
         self.chunks: list[Chunk] = []
-
-    def watch_gaps(self) -> None:
-        """Note each gap record with the sequence that it gets: gap records can be evicted as well."""
-        stage = self.spool._stage
-
-        def watching(storage_class: StorageClass, members: list[Record], gaps: tuple[GapName, ...] = ()) -> None:
-            if gaps:
-                self.staged_gaps.update(zip(members, itertools.count(self.spool._next_sequence), strict=False))
-            stage(storage_class, members, gaps)
-
-        self.spool._stage = watching  # type: ignore[method-assign] # only to look on
 
     def guarded(self, action: Callable[[], object], crash_in: int | None = None) -> bool:
         """Run until the end or until a crash, `crash_in` operations ahead if given; after a crash, start again."""
@@ -187,20 +175,11 @@ class Model:
         self.open()
 
     def is_named(self, number: int) -> bool:
-        return self.in_a_gap(self.class_of[number], self.sequence_of[number], set(self.gaps))
-
-    def in_a_gap(self, storage_class: StorageClass, sequence: int, gaps: set[Gap]) -> bool:
-        """Whether a gap record names it that was read, or one that is itself named by such a record."""
-        if any(g.storage_class is storage_class and g.first_sequence <= sequence <= g.last_sequence for g in gaps):
-            return True
+        """By a gap record that was read: one that was evicted or expired itself names nothing any more."""
+        storage_class, sequence = self.class_of[number], self.sequence_of[number]
         return any(
-            gap.storage_class is storage_class
-            and gap.first_sequence <= sequence <= gap.last_sequence
-            and gap not in gaps
-            and at > sequence
-            and self.in_a_gap(StorageClass.EVENTS, at, gaps)
-            for gap, at in self.staged_gaps.items()
-            if isinstance(gap, Gap)
+            gap.storage_class is storage_class and gap.first_sequence <= sequence <= gap.last_sequence
+            for gap in self.gaps
         )
 
     def finish(self) -> None:

@@ -5,8 +5,9 @@ A spool is one directory:
     lock                                   locked (flock) by the one agent that may write here
     checkpoint.0, checkpoint.1             how far Kafka has confirmed each class; see `checkpoint`
     <class>-<sequence>-<ordinal>.seg       a segment; the numbers, in 20 digits, are those of its first record
-    <class>-<first>-<last>-<count>.evicted (or .corrupt): what is left of a segment whose records are lost, until a
-                                           gap record that says so is durable; emptied, the name says it all
+    <class>-<first>-<last>-<count>.evicted what is left of a segment whose records are lost, until a gap record that
+                        (.corrupt, .expired) says so is durable; emptied, the name says it all. Also a loss that was
+                                           recorded in such a segment, until it is recorded anew
 
 Each class has a chain of segments in the order of these numbers. A segment is the 8 bytes `FLTSPL02` (the last two
 are the format's version), then blocks. A block is what one turn of the agent's loop made durable for one class.
@@ -65,7 +66,7 @@ SEQUENCE_STEP: Final = 2**20
 """More records than one turn of the loop can append."""
 
 _SEGMENT_NAME: Final = re.compile(r"(signals|events)-([0-9]{20})-([0-9]{20})\.seg")
-_GAP_NAME: Final = re.compile(r"(signals|events)-([0-9]{20})-([0-9]{20})-([0-9]{20})\.(evicted|corrupt)")
+_GAP_NAME: Final = re.compile(r"(signals|events)-([0-9]{20})-([0-9]{20})-([0-9]{20})\.(evicted|corrupt|expired)")
 
 
 class Header(NamedTuple):

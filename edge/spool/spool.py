@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, Self
 
 from edge.clock import Clock
-from edge.spool import expiry, files, records, recovery
+from edge.spool import carry, expiry, files, records, recovery
 from edge.spool.disk import Disk
 from edge.spool.files import GapName
 from edge.spool.lanes import Lanes
@@ -24,6 +24,8 @@ _DETAILS: Final = {
     Reason.EXPIRED: "older than its class is kept",
     Reason.CORRUPT: "the spool's files were damaged or incomplete",
 }
+_CARRY_TRIES_MAX: Final = 10
+"""So often a segment that is to be given up is read for gap records; then what the disk cannot read goes unread."""
 
 
 class Limits(NamedTuple):
@@ -75,6 +77,7 @@ class Spool:
         self._staged: list[_Part] = []
         self._owed: list[GapName] = []
         self._leftovers: list[GapName] = []
+        self._carry_tries = 0
         self._checkpoint = state.checkpoint
         self._start = dict(state.spans)
         for lost in state.lost:
@@ -189,6 +192,7 @@ class Spool:
         chain, lanes = self._chains[storage_class], self._lanes[storage_class]
         oldest, boundary = chain.segments[0], chain.start_of(1)
         lost = lanes.lost_before(boundary)
+        self._carry(self._gaps_in(storage_class, 1))
         if lost is None:
             self._disk.delete(str(oldest.name))
         else:
@@ -200,6 +204,24 @@ class Spool:
         if lost is not None:
             self._disk.sync_directory()
             self._disk.create(str(gap)).close()  # empties it: the name says all, and the space is needed
+
+    def _gaps_in(self, storage_class: StorageClass, segment_count: int) -> list[GapName]:
+        """Losses that nobody has heard of, named in the oldest segments of a class. Raises OSError, not for ever."""
+        if storage_class is not StorageClass.EVENTS:
+            return []
+        chain, spans = self._chains[storage_class], self._lanes[storage_class].spans
+        self._carry_tries += 1
+        found = carry.undelivered(self._disk, chain, segment_count, spans, self._carry_tries >= _CARRY_TRIES_MAX)
+        self._carry_tries = 0
+        return found
+
+    def _carry(self, gaps: list[GapName]) -> None:
+        """Name losses anew whose records go. Files of their names tell a start after a crash."""
+        for gap in gaps:
+            self._disk.create(str(gap)).close()
+        if gaps:
+            self._disk.sync_directory()
+            self._owed += gaps
 
     def expire(self) -> None:
         """Give up what is older than its class is kept, by whole segments. Raises OSError; another try may succeed.
@@ -213,6 +235,7 @@ class Spool:
                 boundary = chain.start_of(count)
                 lost = self._lanes[storage_class].lost_before(boundary)
                 if lost is not None:
+                    self._owed += self._gaps_in(storage_class, count)
                     self._lanes[storage_class].skip_to(boundary)
                     self._owe(GapName(*lost, Reason.EXPIRED))
 

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from edge.spool.records import StorageClass
 from edge.spool.spool import Limits
-from tests.edge_model import CROWDED, ROOMY, SHORT_LIVED, Batch, Model
+from tests.edge_model import CROWDED, HARD_PRESSED, ROOMY, SHORT_LIVED, Batch, Model
 from wire.topics import Channel
 
 _CHANNELS = st.sampled_from([Channel.SIGNALS, Channel.EVENTS])
@@ -150,7 +150,10 @@ def walk(limits: Limits, seed: int, crash_at: int | None) -> Model:
     return model
 
 
-@pytest.mark.parametrize("limits", [ROOMY, CROWDED, SHORT_LIVED], ids=["roomy", "crowded", "short-lived"])
+_LIMITS = {"roomy": ROOMY, "crowded": CROWDED, "short-lived": SHORT_LIVED, "hard-pressed": HARD_PRESSED}
+
+
+@pytest.mark.parametrize("limits", _LIMITS.values(), ids=_LIMITS)
 @pytest.mark.parametrize("seed", range(_SEEDS))
 def test_a_crash_at_any_operation_of_the_disk_breaks_no_law(limits: Limits, seed: int) -> None:
     operations = walk(limits, seed, None).disk.operations

@@ -121,6 +121,25 @@ def test_a_full_spool_evicts_the_oldest_signals_first_and_says_so() -> None:
     assert not [name for name in disk.names if name.endswith(".evicted")]
 
 
+def test_losses_named_in_segments_that_are_evicted_are_named_anew_and_stay_few() -> None:
+    disk = MemoryDisk()
+    spool = open_spool(disk, SMALL)
+    for number in range(8):
+        put(spool, message(number, size=400))
+    for number in range(8, 200):
+        put(spool, message(number, Channel.EVENTS, size=400))
+    found = gaps(spool)
+    signals = [gap for gap in found if gap.storage_class is SIGNALS]
+    assert {n for gap in signals for n in range(gap.first_sequence, gap.last_sequence + 1)} == set(range(6))
+    assert len(signals) <= 3
+    assert len([gap for gap in found if gap.storage_class is EVENTS]) < 10, "joined"
+    events = [gap for gap in found if gap.storage_class is EVENTS]
+    evicted = set(range(8, max(gap.last_sequence for gap in events)))
+    assert evicted <= {n for gap in events for n in range(gap.first_sequence, gap.last_sequence + 1)}
+    assert spool.lost[SIGNALS, Reason.EVICTED] == 6, "counted once"
+    assert not [name for name in disk.names if name.endswith(".evicted")]
+
+
 def test_what_was_delivered_goes_before_anything_is_lost() -> None:
     disk = MemoryDisk()
     spool = open_spool(disk, SMALL)
