@@ -33,6 +33,9 @@ class Remote(Protocol):
     def offers(self) -> list[Offer]:
         """What was published since the last call."""
 
+    def stored(self) -> None:
+        """What `offers` returned survives a restart from now on."""
+
     def publish(self, status: bytes) -> None:
         """Answer with a RulesStatus as JSON."""
 
@@ -75,6 +78,8 @@ class Rulebook:
     def tick(self) -> None:
         """Take what was published; called now and then."""
         self.desk.offer(self._remote.offers() if self._remote is not None else [])
+        if self._remote is not None and self.desk.is_stored:
+            self._remote.stored()
 
     def reload(self) -> None:
         """Read the file again; a faulty one is refused and named in the log."""

@@ -120,6 +120,9 @@ class KafkaRules:
         missing: tuple[Origin, ...] = ("gateway", "all")
         return [Offer(origin, None) for origin in missing if origin not in self._seen]
 
+    def stored(self) -> None:
+        """Nothing to do: each start reads the topic from its beginning."""
+
     def publish(self, status: bytes) -> None:
         """Say which rules are in force. Kafka being away, it is sent later."""
         self._status = status

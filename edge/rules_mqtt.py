@@ -1,6 +1,7 @@
 """Rules from retained MQTT messages, and the answer as one; a connection of its own beside that of the messages.
 
-The session is kept, so that rules withdrawn while we were away (an empty message) reach us afterwards.
+The session is kept, so that rules withdrawn while we were away (an empty message) reach us afterwards. A withdrawal
+comes once: it is acknowledged only when it is stored.
 """
 
 import ssl
@@ -33,7 +34,7 @@ class _Client(paho.Client):
 
 
 class MqttRules:
-    """`offers` and `publish` are for one other thread. Callbacks only note what came: nothing can stop their thread."""
+    """`offers`, `stored` and `publish` are for one other thread. Callbacks only note what came: nothing can stop it."""
 
     def __init__(self, settings: EdgeMqttSettings, client_id: str, gateway: str) -> None:
         self._settings = settings
@@ -45,6 +46,9 @@ class MqttRules:
         self._status_topic = topics.mqtt_rules_status_topic(gateway)
         self._lock = threading.Lock()
         self._offers: dict[Origin, bytes] = {}
+        self._heard: list[int] = []
+        self._taken: list[int] = []
+        """Message ids of this connection to be acknowledged: not taken yet, and taken by `offers`."""
         self._status: bytes | None = None
         self._client_id = f"{client_id}-rules"
         self._is_v5 = settings.protocol != "3.1.1"
@@ -58,6 +62,7 @@ class MqttRules:
             client_id=self._client_id,
             protocol=MQTTProtocolVersion.MQTTv5 if is_v5 else MQTTProtocolVersion.MQTTv311,
             clean_session=None if is_v5 else False,
+            manual_ack=True,
         )
         client.on_pre_connect = self._authenticate
         client.on_connect = self._on_connect
@@ -83,7 +88,16 @@ class MqttRules:
             self.start()
         with self._lock:
             taken, self._offers = self._offers, {}
+            self._taken += self._heard
+            self._heard = []
         return [Offer(origin, payload or None) for origin, payload in taken.items()]
+
+    def stored(self) -> None:
+        """Acknowledge what `offers` returned. On another connection it comes again."""
+        with self._lock:
+            taken, self._taken = self._taken, []
+            for message_id in taken if self._client.is_connected() else []:
+                self._client.ack(message_id, qos=1)
 
     def publish(self, status: bytes) -> None:
         """Say which rules are in force; again after each reconnection."""
@@ -113,14 +127,18 @@ class MqttRules:
             self._is_refused_v5 = reason.value == _UNSUPPORTED_VERSION
             self._log.warning("rules_broker_refuses", reason=str(reason))
             return
+        with self._lock:
+            self._heard, self._taken = [], []
         client.subscribe([(topic, 1) for topic in self._origin_of])
         if self._status is not None:
             client.publish(self._status_topic, self._status, qos=1, retain=True)
 
     def _on_message(self, _client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
         origin = self._origin_of.get(message.topic)
-        if origin is not None:
-            with self._lock:
+        with self._lock:
+            if message.qos:
+                self._heard.append(message.mid)
+            if origin is not None:
                 self._offers[origin] = bytes(message.payload[: SET_BYTES_MAX + 1])
 
 

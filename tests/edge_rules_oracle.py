@@ -25,7 +25,7 @@ BEFORE_MS: Final = (0, 500, 2_000)
 AFTER_MS: Final = (0, 300, 1_000)
 _PAST_MS: Final = 6 * 3_600_000
 """Bursts run ahead of the clock, and a frame from the future is not judged."""
-_JUDGED_LATE_MS: Final = 8_000
+_JUDGED_LATE_MS: Final = 4_000
 """A frame may wait so long for its judgement, after it was received."""
 _HEARD_LATE_MS: Final = 100
 

@@ -58,7 +58,8 @@ class Desk:
         self._heard: dict[Origin, bytes | None] = {}
         self._refusals: dict[Origin, Refusal] = {}
         self._in_force: Plan | None = None
-        self._is_stored = True
+        self.is_stored = True
+        """Whether a restart would know all that was published."""
         self._active_names: set[str] = set()
         self._failures_logged = 0
         self._told: RulesStatus | None = None
@@ -99,7 +100,7 @@ class Desk:
         with self._lock:
             taken = [self._take(offer) for offer in offers]
             if any(taken):
-                self._is_stored = False
+                self.is_stored = False
             self._settle()
 
     def _take(self, offer: Offer) -> bool:
@@ -150,7 +151,7 @@ class Desk:
         self._say()
 
     def _store(self) -> None:
-        if self._is_stored:
+        if self.is_stored:
             return
         published = {origin: self._plans[origin] for origin in PUBLISHED if origin in self._plans}
         try:
@@ -158,7 +159,7 @@ class Desk:
         except OSError as error:
             self._log.warning("rules_not_stored", error=str(error), advice="in force, but a restart would forget them")
         else:
-            self._is_stored = True
+            self.is_stored = True
 
     def _watch_time(self) -> None:
         if self._in_force is None:
@@ -194,6 +195,6 @@ class Desk:
             origin=self.origin,
             version=plan.version if plan is not None else None,
             digest=plan.digest if plan is not None else None,
-            stored=self._is_stored,
+            stored=self.is_stored,
             refused=list(self._refusals.values()),
         )
