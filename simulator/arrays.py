@@ -34,4 +34,5 @@ def stream(seed: int, name: str) -> np.random.Generator:
 
 def approach(value: Floats, target: Floats | float, time_constant_s: Floats | float, step_s: float) -> Floats:
     """First-order lag: where `value` is after `step_s` on its way to `target`."""
-    return np.asarray(target + (value - target) * np.exp(-step_s / np.asarray(time_constant_s)))
+    kept = np.exp(-step_s / time_constant_s)
+    return np.asarray(target + (value - target) * kept, dtype=value.dtype)

@@ -1,6 +1,6 @@
 """Frames as the cells of a matrix: what was said, before anybody encoded it. The truth keeps them (see there)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -39,7 +39,7 @@ class Assets:
     """What the rows and columns of the cells of one kind stand for."""
 
     kind: Kind
-    ids: list[str]
+    ids: Sequence[str]
     table: Table
 
 
@@ -116,7 +116,7 @@ def described(assets: Assets) -> dict[str, Any]:
     """Assets for the file."""
     table = assets.table
     return {
-        "ids": assets.ids,
+        "ids": list(assets.ids),
         "columns": [
             [column.path, column.form, float(scale), list(table.texts.get(column.path, []))]
             for column, scale in zip(table.columns, table.scale, strict=True)

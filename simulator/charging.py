@@ -68,7 +68,7 @@ def plug_in(
 
 
 def advance(
-    stations: Stations, plans: Plans, cars: Chargeable, energy: Energy, ambient: float, now_s: float, step_s: float
+    stations: Stations, cars: Chargeable, energy: Energy, ambient: float, now_s: float, step_s: float
 ) -> list[SessionStep]:
     """One step of every session: power from the station's meter into the car's battery; then who is done."""
     rows = np.flatnonzero(stations.occupied)
@@ -76,15 +76,13 @@ def advance(
     fresh = stations.began_s[rows] >= now_s  # who arrived in this step has spent it driving
     wanted = np.where(fresh, 0.0, _wanted_w(stations, cars, energy, rows, vehicles))
     charging_stations.deliver(stations, rows, wanted, energy.pack_v[vehicles], ambient, step_s)
-    power = np.zeros(len(plans.mode))
-    power[vehicles] = stations.power_w[rows]
-    taken = np.zeros(len(plans.mode))
-    taken[vehicles] = stations.power_w[rows] * stations.efficiency[rows]
-    energies.charge(energy, taken, step_s)
-    cars.inlet_w = power
-    cars.is_charging = power > 0
-    cars.metered_wh += power * step_s / 3_600.0
-    cars.metered_s += np.where(cars.is_charging, step_s, 0.0)
+    power = stations.power_w[rows]
+    energies.charge(energy, vehicles, power * stations.efficiency[rows], step_s)
+    cars.inlet_w[:] = 0.0
+    cars.inlet_w[vehicles] = power
+    cars.is_charging = cars.inlet_w > 0
+    cars.metered_wh[vehicles] += power * step_s / 3_600.0
+    cars.metered_s[vehicles] += np.where(power > 0, step_s, 0.0)
     done = ~fresh & (wanted <= 0) & np.isinf(stations.completed_s[rows])
     stations.completed_s[rows[done]] = now_s
     return _due_steps(stations, rows, now_s)

@@ -1,7 +1,8 @@
 """What devices report: one column per signal, with its resolution and deadband.
 
 Values travel through the simulator as one float matrix `[device, column]`, NaN where a device has no such signal.
-Texts and lists are indices into the column's `texts`.
+Texts and lists are indices into the column's `texts`. What is remembered of them are `units`: how often the resolution
+of the column goes into the value, in 32 bits.
 """
 
 from collections.abc import Sequence
@@ -10,11 +11,16 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
-from simulator.arrays import Flags, Floats
+from simulator.arrays import Flags, Floats, Integers
 from simulator.condition import WHEELS
 from wire import catalogue
 
 Form = Literal["float", "integer", "flag", "text"]
+
+
+NO_UNITS: Final = -(2**31)
+"""There is no value."""
+_UNITS_MAX: Final = 2.0**30  # so that a difference fits, too
 
 
 class Column(NamedTuple):
@@ -142,7 +148,7 @@ STATION: Final = (
     Column("Station.GroundIsolationProtection.Impedance", "float", 1_000.0),
     Column("Station.RCD.Tripped", "flag"),
     Column("Station.PowerContactor.Tripped", "flag"),
-    Column("Station.FiscalMetering.EnergyImportRegister", "float", 10.0, 1),
+    Column("Station.FiscalMetering.EnergyImportRegister", "float", 10.0),
     Column("Station.DataLink.SignalStrength", "float", 2.0),
 )
 
@@ -158,7 +164,7 @@ class Table:
     numbers: tuple[int, ...]
     index_of: dict[str, int]
     scale: Floats
-    deadband: Floats
+    deadband_units: Floats
     always: Flags
     fast: tuple[int, ...]
 
@@ -175,19 +181,30 @@ class Table:
         """At the resolution of the wire."""
         return np.asarray(np.rint(values * self.scale) / self.scale + 0.0)  # and no negative zeros
 
+    def units(self, values: Floats) -> Integers:
+        """Rounded values `[n, columns]` as units."""
+        units = np.rint(values * self.scale)
+        assert not np.abs(units).max(initial=0, where=np.isfinite(units)) > _UNITS_MAX, "a value with too many digits"
+        return np.where(np.isnan(units), NO_UNITS, units).astype(np.int32)
+
+    def of_units(self, units: Integers) -> Floats:
+        """The inverse."""
+        return np.asarray(np.where(units == NO_UNITS, np.nan, units) / self.scale)
+
 
 def table(columns: tuple[Column, ...], texts: dict[str, Sequence[Any]]) -> Table:
     """Bind columns to the texts of a run; every text column needs its list."""
     missing = {column.path for column in columns if column.form == "text"} - texts.keys()
     assert not missing, missing
+    scale = np.array([10.0**column.decimals for column in columns])
     return Table(
         columns=columns,
         texts=texts,
         paths=tuple(column.path for column in columns),
         numbers=tuple(catalogue.BY_PATH[column.path].number for column in columns),
         index_of={column.path: index for index, column in enumerate(columns)},
-        scale=np.array([10.0**column.decimals for column in columns]),
-        deadband=np.array([column.deadband or 10.0**-column.decimals for column in columns]) * (1 - 1e-6),
+        scale=scale,
+        deadband_units=np.array([column.deadband or 10.0**-column.decimals for column in columns]) * scale * (1 - 1e-6),
         always=np.array([column.always for column in columns], dtype=np.bool_),
         fast=tuple(index for index, column in enumerate(columns) if column.fast),
     )

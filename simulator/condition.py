@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from simulator.arrays import Flags, Floats, approach
+from simulator.arrays import Flags, Floats, approach, singles
 
 WHEELS: Final = ("Row1.Wheel.Left", "Row1.Wheel.Right", "Row2.Wheel.Left", "Row2.Wheel.Right")
 PADS_REPLACED_AT: Final = 67.0
@@ -78,15 +78,13 @@ def advance_temperatures(
     missing = np.maximum(_COOLANT_ENOUGH - state.coolant_left, 0.0)
     settles = _THERMOSTAT_CELSIUS + state.coolant_extra + _KELVIN_PER_MISSING * missing
     target = np.where(engine_on, settles, np.where(driving, np.minimum(state.coolant, 75.0), ambient))
-    pace_s = np.where(
-        engine_on, np.where(settles > _THERMOSTAT_CELSIUS, 150.0, 200.0), np.where(driving, 1_500.0, 5_400.0)
-    )
-    state.coolant = approach(state.coolant, target, pace_s, step_s)
-    state.oil = approach(
-        state.oil, np.where(engine_on, settles + 6.0, ambient), np.where(engine_on, 420.0, 6_000.0), step_s
-    )
+    hot_s = np.where(settles > _THERMOSTAT_CELSIUS, 150.0, 200.0)
+    pace_s = np.where(engine_on, hot_s, np.where(driving, 1_500.0, 5_400.0))
+    state.coolant = approach(state.coolant, target, singles(pace_s), step_s)
+    oil_target, oil_s = np.where(engine_on, settles + 6.0, ambient), np.where(engine_on, 420.0, 6_000.0)
+    state.oil = approach(state.oil, oil_target, singles(oil_s), step_s)
     warm = ambient + 0.55 * np.minimum(speed, 38.0)
-    state.tyre = approach(state.tyre, warm, np.where(speed > 1.0, 700.0, 1_500.0), step_s)
+    state.tyre = approach(state.tyre, warm, singles(np.where(speed > 1.0, 700.0, 1_500.0)), step_s)
 
 
 def lose_fluids(state: Condition, engine_on: Flags, step_s: float) -> None:
@@ -122,7 +120,7 @@ def advance_low_voltage(
     crank = state.rest_v - drop - 0.5 * state.low_voltage_drop
     voltage = np.where(charged, state.charging_v, np.where(cranking, crank, rest))
     state.low_voltage = voltage + 0.015 * noise
-    state.low_voltage_a = np.where(charged, 6.0, np.where(cranking, -180.0, -0.05))
+    state.low_voltage_a = singles(np.where(charged, 6.0, np.where(cranking, -180.0, -0.05)))
 
 
 def advance_tyres(state: Condition, step_s: float) -> None:
@@ -143,7 +141,7 @@ def tyre_pressure_kpa(cold_kpa: Floats, celsius: Floats) -> Floats:
 def wear_brakes(state: Condition, friction_w: Floats, worn_out: Flags, step_s: float) -> None:
     """Friction wears the pads, the front ones more; healthy pads are replaced in time, `worn_out` ones stay."""
     percent = friction_w * step_s / 1e6 * _WEAR_PERCENT_PER_MJ
-    state.pad_wear += percent[:, None] * np.array([1.0, 1.0, 0.6, 0.6])
+    state.pad_wear += percent[:, None] * np.array([1.0, 1.0, 0.6, 0.6], dtype=np.float32)
     due = (state.pad_wear > PADS_REPLACED_AT) & ~worn_out[:, None]
     state.pad_wear = np.where(due, 1.0, np.minimum(state.pad_wear, 100.0))
 

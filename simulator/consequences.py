@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from simulator.arrays import Flags, Floats
+from simulator.arrays import Flags, Floats, singles
 from simulator.fleet import Fleet
 
 CODES: Final = frozenset({"P0128", "P0217", "P0524", "P0A80"})
@@ -34,13 +34,15 @@ class Unit:
 
     @classmethod
     def of(cls, count: int) -> "Unit":
-        return cls(np.zeros(count), {code: np.zeros(count) for code in sorted(CODES)})
+        return cls(
+            np.zeros(count, dtype=np.float32), {code: np.zeros(count, dtype=np.float32) for code in sorted(CODES)}
+        )
 
 
 def notice(unit: Unit, fleet: Fleet, step_s: float) -> list[tuple[int, str]]:
     """One step: (vehicle, code) of the conditions that have just become certain."""
     engine_on, driving = fleet.energy.engine_on, fleet.plans.driving
-    unit.engine_ran_s = np.where(driving, unit.engine_ran_s + np.where(engine_on, step_s, 0.0), 0.0)
+    unit.engine_ran_s = np.where(driving, unit.engine_ran_s + singles(step_s * engine_on), 0.0)
     coolant = fleet.condition.coolant
     conditions: dict[str, Flags] = {
         "P0128": engine_on & (unit.engine_ran_s > _WARMED_UP_S) & (coolant < _COLD_CELSIUS),

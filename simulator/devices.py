@@ -40,7 +40,7 @@ class Devices:
     """State of all devices of one kind; arrays `[n]`."""
 
     kind: Kind
-    ids: list[str]
+    ids: identity.AssetIds
     first_device: int
     phase: Integers
     """Each device reports at its own step within the interval."""
@@ -95,10 +95,10 @@ class Devices:
 
     def frames(self, rows: list[int], payloads: list[bytes], numbers: list[int | None]) -> list[Message]:
         """The payloads of many devices, addressed."""
-        first, kind, ids = self.first_device, self.kind, self.ids
+        first, kind, ids = self.first_device, self.kind, self.ids.of(rows)
         return [
-            Message(first + row, kind, ids[row], Channel.SIGNALS, payload, cells_at=number)
-            for row, payload, number in zip(rows, payloads, numbers, strict=True)
+            Message(first + row, kind, asset_id, Channel.SIGNALS, payload, cells_at=number)
+            for row, asset_id, payload, number in zip(rows, ids, payloads, numbers, strict=True)
         ]
 
     def _connection(self, row: int, now_ms: int, *, online: bool) -> Message:
@@ -124,19 +124,19 @@ def create(settings: FleetSection, kind: Kind, count: int, first_device: int) ->
     is_vehicle = kind is Kind.VEHICLE
     return Devices(
         kind=kind,
-        ids=[identity.asset_id(seed, kind, row) for row in range(count)],
+        ids=identity.AssetIds(seed, kind, count),
         first_device=first_device,
-        phase=np.floor(interval_steps * stream(seed, f"{kind} phase").random(count)).astype(np.int64),
+        phase=np.floor(interval_steps * stream(seed, f"{kind} phase").random(count)).astype(np.int32),
         json=share("json", settings.json_share),
         numbers=share("numbers", settings.numbers_share),
         several=share("several", settings.samples_share if is_vehicle else 0.0),
         sleeps=share("sleeps", settings.sleepers if is_vehicle else 0.0),
         odd=np.zeros(count, dtype=np.bool_),
         awake=np.zeros(count, dtype=np.bool_),
-        boots=np.zeros(count, dtype=np.int64),
+        boots=np.zeros(count, dtype=np.int32),
         sessions=np.zeros(count, dtype="S24"),
-        signal_seq=np.zeros(count, dtype=np.int64),
-        event_seq=np.zeros(count, dtype=np.int64),
+        signal_seq=np.zeros(count, dtype=np.int32),
+        event_seq=np.zeros(count, dtype=np.int32),
         reboots_at_s=_first_reboots(seed, kind, count, settings.reboots_per_day),
         returns_at_s=settings.ramp_s * stream(seed, f"{kind} ramp").random(count),
     )

@@ -1,7 +1,7 @@
 """Due devices to frames: a full snapshot now and then, else what moved beyond its deadband.
 
-State is one matrix of what each device sent last. Devices that put several samples into a frame keep the fast
-columns of the samples since their last frame.
+State is one matrix of what each device sent last, in units of the columns' resolutions. Devices that put several
+samples into a frame keep the fast columns of the samples since their last frame.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import numpy as np
 
 from simulator.arrays import Flags, Floats, Integers, Rows
 from simulator.cells import Cells
-from simulator.columns import FIRST, Table
+from simulator.columns import FIRST, NO_UNITS, Table
 from simulator.devices import Devices, Message
 from simulator.packing import Packer
 from wire import codec
@@ -23,18 +23,18 @@ Encoded = tuple[list[Message], Cells]
 
 @dataclass(slots=True)
 class Reporter:
-    """What the devices of one kind sent; `last [n, columns]`, samples `[n of several, slots, fast columns]`."""
+    """What the devices of one kind sent, in units: `last [n, columns]`, `samples [n of several, slots, fast ones]`."""
 
     table: Table
     devices: Devices
     by_path: Packer
     by_number: Packer
-    last: Floats
+    last: Integers
     full_at_s: Floats
     sample_steps: int
     slot: Integers
     """Row of `samples` for devices with several samples in a frame, else -1."""
-    samples: Floats
+    samples: Integers
     sample_ms: Integers
     sampled: Integers
     order: Rows
@@ -46,20 +46,21 @@ def create(table: Table, devices: Devices, interval_steps: int) -> Reporter:
     count, several = len(devices), int(devices.several.sum())
     sample_steps = max(1, interval_steps // _SAMPLES_PER_FRAME)
     slots = interval_steps // sample_steps + 1
-    slot = np.full(count, -1)
+    slot = np.full(count, -1, dtype=np.int32)
     slot[devices.several] = np.arange(several)
     first = [table.index_of[path] for path in FIRST if path in table.index_of]
     others = [column for column in range(len(table.columns)) if column not in first]
+    by_path = Packer(table, table.paths)
     return Reporter(
         table=table,
         devices=devices,
-        by_path=Packer(table, table.paths),
-        by_number=Packer(table, table.numbers),
-        last=np.full((count, len(table.columns)), np.nan),
+        by_path=by_path,
+        by_number=Packer(table, table.numbers, by_path.texts),
+        last=np.full((count, len(table.columns)), NO_UNITS, dtype=np.int32),
         full_at_s=np.full(count, -np.inf),
         sample_steps=sample_steps,
         slot=slot,
-        samples=np.zeros((several, slots, len(table.fast))),
+        samples=np.zeros((several, slots, len(table.fast)), dtype=np.int32),
         sample_ms=np.zeros((several, slots), dtype=np.int64),
         sampled=np.zeros(several, dtype=np.int64),
         order=np.array([*first, *others], dtype=np.intp),
@@ -79,40 +80,44 @@ def sample(reporter: Reporter, rows: Rows, values: Floats, now_ms: int) -> None:
     at = reporter.sampled[slots]
     fits = at < reporter.samples.shape[1]
     slots, at = slots[fits], at[fits]
-    reporter.samples[slots, at] = values[fits][:, reporter.table.fast]
+    reporter.samples[slots, at] = reporter.table.units(values[fits])[:, reporter.table.fast]
     reporter.sample_ms[slots, at] = now_ms
     reporter.sampled[slots] = at + 1
 
 
-def changed(reporter: Reporter, rows: Rows, values: Floats, now_s: float, full_every_s: float) -> Flags:
-    """Which cells of `values [rows, columns]` go into the frames: what moved, or all of them where it is time."""
+def changed(reporter: Reporter, rows: Rows, units: Integers, now_s: float, full_every_s: float) -> Flags:
+    """Which cells of `units [rows, columns]` go into the frames: what moved, or all of them where it is time."""
     table = reporter.table
     full = now_s >= reporter.full_at_s[rows]
     reporter.full_at_s[rows[full]] = now_s + full_every_s
-    moved = ~(np.abs(values - reporter.last[rows]) < table.deadband)  # also where nothing was sent yet
-    return np.asarray(np.isfinite(values) & (moved | table.always | full[:, None]))
+    last = reporter.last[rows]
+    moved = (np.abs(units - last) >= table.deadband_units) | (last == NO_UNITS)
+    wanted: Flags = moved | table.always | full[:, None]
+    known: Flags = units != NO_UNITS
+    return wanted & known
 
 
-def first_known(reporter: Reporter, values: Floats, count: int) -> Flags:
+def first_known(reporter: Reporter, units: Integers, count: int) -> Flags:
     """The cells of the first `count` signals that each device has."""
-    known = np.isfinite(values)[:, reporter.order]
+    known: Flags = (units != NO_UNITS)[:, reporter.order]
     send = np.empty_like(known)
     send[:, reporter.order] = known & (np.cumsum(known, axis=1) <= count)
     return send
 
 
-def report(reporter: Reporter, rows: Rows, values: Floats, send: Flags, now_ms: int, first: int) -> Encoded:
-    """One frame for each of `rows` with the cells `send` of `values [rows, columns]`.
+def report(reporter: Reporter, rows: Rows, units: Integers, send: Flags, now_ms: int, first: int) -> Encoded:
+    """One frame for each of `rows` with the cells `send` of `units [rows, columns]`.
 
     Frames of several samples are more than cells of one time, and those of odd devices are not what is sent in the end;
     the others are numbered from `first`.
     """
     devices, last = reporter.devices, reporter.last[rows]
-    reporter.last[rows] = np.where(send, values, last)
+    reporter.last[rows] = np.where(send, units, last)
+    values = reporter.table.of_units(units)
     spread = _is_spread(reporter, rows)
     own = spread | devices.odd[rows]
     plain = np.flatnonzero(~own)
-    cells = _cells(reporter, rows[plain], values[plain], send[plain], now_ms, first)
+    cells = _cells(reporter, rows[plain], units[plain], send[plain], now_ms, first)
     payloads: list[bytes] = [b""] * len(rows)
     for packer, chosen in _ways(reporter, rows, plain):
         of = rows[chosen]
@@ -123,7 +128,7 @@ def report(reporter: Reporter, rows: Rows, values: Floats, send: Flags, now_ms: 
         row = int(rows[place])
         frame = _frame(reporter, row, send[place], values[place], now_ms)
         if spread[place]:
-            _spread(reporter, row, frame, last[place], values[place])
+            _spread(reporter, row, frame, last[place], units[place])
         payloads[place] = codec.to_json(frame) if devices.json[row] else codec.to_msgpack(frame)
     devices.signal_seq[rows] += 1
     numbers: list[int | None] = [None] * len(rows)
@@ -132,8 +137,7 @@ def report(reporter: Reporter, rows: Rows, values: Floats, send: Flags, now_ms: 
     return devices.frames(rows.tolist(), payloads, numbers), cells
 
 
-def _cells(reporter: Reporter, rows: Rows, values: Floats, send: Flags, now_ms: int, first: int) -> Cells:
-    scale = np.broadcast_to(reporter.table.scale, send.shape)[send]
+def _cells(reporter: Reporter, rows: Rows, units: Integers, send: Flags, now_ms: int, first: int) -> Cells:
     return Cells(
         kind=reporter.devices.kind,
         ts_ms=now_ms,
@@ -141,7 +145,7 @@ def _cells(reporter: Reporter, rows: Rows, values: Floats, send: Flags, now_ms: 
         rows=rows,
         sequences=reporter.devices.signal_seq[rows],
         send=send,
-        units=np.rint(values[send] * scale).astype(np.int64),
+        units=units[send],
     )
 
 
@@ -175,7 +179,7 @@ def _frame(reporter: Reporter, row: int, send: Flags, values: Floats, now_ms: in
     }
 
 
-def _spread(reporter: Reporter, row: int, frame: dict[str, Any], last: Floats, values: Floats) -> None:
+def _spread(reporter: Reporter, row: int, frame: dict[str, Any], last: Integers, units: Integers) -> None:
     """Put the kept samples before the present one: lists with null where nothing moved."""
     slot, table = int(reporter.slot[row]), reporter.table
     keys: tuple[Any, ...] = table.numbers if reporter.devices.numbers[row] else table.paths
@@ -183,22 +187,22 @@ def _spread(reporter: Reporter, row: int, frame: dict[str, Any], last: Floats, v
     times = reporter.sample_ms[slot, :count].tolist()
     signals = {key: [None] * count + [value] for key, value in frame["signals"].items()}
     for place, column in enumerate(table.fast):
-        kept = _moved(reporter.samples[slot, :count, place], float(last[column]), float(table.deadband[column]))
+        kept = _moved(reporter.samples[slot, :count, place], int(last[column]), float(table.deadband_units[column]))
         if any(value is not None for value in kept):
             # What moved between frames may have moved back: the present value must end the list.
-            present = float(values[column])
-            reporter.last[row, column] = present
-            signals[keys[column]] = [*kept, present]
+            reporter.last[row, column] = units[column]
+            scale = float(table.scale[column])
+            signals[keys[column]] = [None if each is None else each / scale for each in (*kept, int(units[column]))]
     frame["dt"] = [time - times[0] for time in (*times, frame["ts"])]
     frame["ts"] = times[0]
     frame["signals"] = signals
     reporter.sampled[slot] = 0
 
 
-def _moved(samples: Floats, last: float, deadband: float) -> list[float | None]:
-    kept: list[float | None] = []
+def _moved(samples: Integers, last: int, deadband: float) -> list[int | None]:
+    kept: list[int | None] = []
     for value in samples.tolist():
-        moved = value == value and not abs(value - last) < deadband
+        moved = value != NO_UNITS and (last == NO_UNITS or abs(value - last) >= deadband)
         kept.append(value if moved else None)
         last = value if moved else last
     return kept

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from simulator.arrays import Flags, Floats, Integers, Rows
+from simulator.arrays import Flags, Floats, Integers, Rows, singles
 
 _JOULES_PER_LITRE: Final = 32.2e6  # petrol, lower heating value
 _ENGINE_EFFICIENCY: Final = 0.35  # Willans line: slope
@@ -56,7 +56,7 @@ class Energy:
     @property
     def state_of_charge(self) -> Floats:
         """0 to 1; 0 without a traction battery."""
-        return self.battery_wh / np.maximum(self.capacity_wh, 1.0)
+        return singles(self.battery_wh / np.maximum(self.capacity_wh, 1.0))
 
 
 def advance(energy: Energy, driving: Flags, wheel_w: Floats, speed: Floats, now_s: float, step_s: float) -> None:
@@ -66,8 +66,8 @@ def advance(energy: Energy, driving: Flags, wheel_w: Floats, speed: Floats, now_
     energy.engine_since_s = np.where(on & ~energy.engine_on, now_s, energy.engine_since_s)
     energy.engine_on = on
     demand = np.maximum(wheel_w, 0.0)
-    target = np.where(energy.can_charge, _PLUG_IN_TARGET, _HYBRID_TARGET)
-    recharge = np.where(on & energy.has_battery & (soc < target), 6_000.0, 0.0)
+    target = singles(np.where(energy.can_charge, _PLUG_IN_TARGET, _HYBRID_TARGET))
+    recharge = singles(np.where(on & energy.has_battery & (soc < target), 6_000.0, 0.0))
     energy.engine_w = np.where(on, demand / _GEARBOX + 800.0 + recharge, 0.0)
     fuel_w = np.where(on, energy.engine_w / _ENGINE_EFFICIENCY + _ENGINE_FRICTION_W, 0.0)
     litres = np.minimum(fuel_w * step_s / _JOULES_PER_LITRE, energy.fuel_l)
@@ -79,15 +79,15 @@ def advance(energy: Energy, driving: Flags, wheel_w: Floats, speed: Floats, now_
     regenerated = taken * _MOTOR_BRAKE
     energy.friction_w = np.where(energy.has_battery, braking - taken, _FRICTION_SHARE * braking)
     energy.battery_w = np.where(driving & energy.has_battery, regenerated + 0.9 * recharge - electric, 0.0)
-    change = energy.battery_w * step_s / 3_600.0
+    change = np.multiply(energy.battery_w, step_s / 3_600.0, dtype=np.float64)
     energy.battery_wh += change
     energy.battery_used_wh -= change
 
 
-def charge(energy: Energy, power_w: Floats, step_s: float) -> None:
-    """Put `power_w` (at the battery's terminals) into parked cars for one step."""
-    energy.battery_w = energy.battery_w + power_w
-    energy.battery_wh += power_w * step_s / 3_600.0
+def charge(energy: Energy, rows: Integers, power_w: Floats, step_s: float) -> None:
+    """Put `power_w [rows]` (at the battery's terminals) into the parked cars of `rows` for one step."""
+    energy.battery_w[rows] += power_w
+    energy.battery_wh[rows] += power_w * step_s / 3_600.0
 
 
 def settle(energy: Energy) -> None:

@@ -44,7 +44,7 @@ from wire.topics import Channel, Kind
 
 _DARK_S: Final = 25.0
 """How long a restarting device says nothing."""
-_ROWS_AT_ONCE: Final = 4_096
+_ROWS_AT_ONCE: Final = 2_048
 """Devices whose readings are in memory at a time."""
 _HOT_CELSIUS: Final = 90.0
 _COOLED_CELSIUS: Final = 75.0
@@ -106,7 +106,7 @@ class Engine:
         self._watched: list[_Watched] = []
         self._unit = consequences.Unit.of(own.vehicles)
         self._codes = readings.trouble_codes(planned)
-        self._code = np.zeros(own.vehicles, dtype=np.intp)
+        self._code = np.zeros(own.vehicles, dtype=np.int16)
         self._lamp = np.zeros(own.vehicles, dtype=np.bool_)
         self._hot = np.zeros(own.stations, dtype=np.bool_)
         self._random = stream(own.seed, "devices")
@@ -277,12 +277,12 @@ class Engine:
         return made
 
     def _encode(self, reporter: Reporter, rows: Rows) -> list[Message]:
-        values, count = self._values(reporter, rows), self.settings.signals_per_frame
+        units, count = reporter.table.units(self._values(reporter, rows)), self.settings.signals_per_frame
         if count and reporter is self.vehicles:
-            send = encode.first_known(reporter, values, count)
+            send = encode.first_known(reporter, units, count)
         else:
-            send = encode.changed(reporter, rows, values, self.now_s, self.settings.full_snapshot_s)
-        messages, cells = encode.report(reporter, rows, values, send, self.now_ms, self._frames)
+            send = encode.changed(reporter, rows, units, self.now_s, self.settings.full_snapshot_s)
+        messages, cells = encode.report(reporter, rows, units, send, self.now_ms, self._frames)
         self._frames += len(cells)
         self.cells.append(cells)
         return messages

@@ -11,7 +11,7 @@ import numpy as np
 
 from simulator import charging, condition, energy, motion, plans, queueing, weather
 from simulator import stations as charging_stations
-from simulator.arrays import Flags, Floats, Integers, Rows
+from simulator.arrays import Flags, Floats, Integers, Rows, singles
 from simulator.charging import Chargeable, SessionStep
 from simulator.condition import Condition
 from simulator.energy import Energy
@@ -137,7 +137,7 @@ def _release(fleet: Fleet, rows: Rows, stations: Integers) -> None:
 
 
 def _stations_for(fleet: Fleet, rows: Rows) -> Integers:
-    station: Integers = np.full(len(rows), NOBODY, dtype=np.int64)
+    station: Integers = np.full(len(rows), NOBODY, dtype=np.int32)
     for place in np.flatnonzero(charging.wants_charge(fleet.energy, rows, fleet.hour)):
         row = rows[place]
         can_dc = bool(fleet.cars.dc_max_w[row] > 0)
@@ -192,7 +192,7 @@ def _plug_in(fleet: Fleet, vehicle: int, station: int, happened: Happened) -> No
 
 
 def _charge(fleet: Fleet, step_s: float, happened: Happened) -> None:
-    steps = charging.advance(fleet.stations, fleet.plans, fleet.cars, fleet.energy, fleet.ambient, fleet.now_s, step_s)
+    steps = charging.advance(fleet.stations, fleet.cars, fleet.energy, fleet.ambient, fleet.now_s, step_s)
     for change in steps:
         if change.phase == "Ended":
             charging.unplug(fleet.stations, fleet.plans, change.vehicle, change.station, fleet.now_s)
@@ -206,14 +206,14 @@ def _charge(fleet: Fleet, step_s: float, happened: Happened) -> None:
 def _age(fleet: Fleet, step_s: float) -> None:
     state, driving = fleet.condition, fleet.plans.driving
     ambient = fleet.ambient + state.ambient_offset
-    noise = fleet.random.standard_normal(len(fleet))
+    noise = fleet.random.standard_normal(len(fleet), dtype=np.float32)
     condition.advance_temperatures(state, ambient, fleet.energy.engine_on, driving, fleet.motion.speed, step_s)
     energy.settle(fleet.energy)
     heat_w = fleet.energy.pack_a**2 * energy.pack_resistance(fleet.energy)
     condition.advance_battery_temperature(state, ambient, heat_w, fleet.energy.capacity_wh, step_s)
     cranking = fleet.cranking
     charged = (driving & ~cranking) | fleet.cars.is_charging
-    condition.advance_low_voltage(state, ambient, charged, cranking, fleet.mode_s, noise)
+    condition.advance_low_voltage(state, ambient, charged, cranking, singles(fleet.mode_s), noise)
     condition.advance_tyres(state, step_s)
     condition.wear_brakes(state, fleet.energy.friction_w, fleet.worn_out, step_s)
     condition.service(state, fleet.motion.odometer_m, ~driving)

@@ -22,7 +22,7 @@ from simulator import (
     weather,
     world,
 )
-from simulator.arrays import Flags, Floats, Rows, stream
+from simulator.arrays import Flags, Floats, Rows, singles, stream
 from simulator.charging import Chargeable
 from simulator.condition import LOW_VOLTAGE_BATTERY_YEARS, SERVICE_INTERVAL_KM, Condition
 from simulator.energy import Energy
@@ -76,16 +76,20 @@ def create(seed: int, vehicle_count: int, station_count: int, start_s: float, pl
 
 
 def _column(values: list[float]) -> Floats:
-    return np.array(values, dtype=np.float64)
+    return singles(values)
+
+
+def _zeros(count: int) -> Floats:
+    return np.zeros(count, dtype=np.float32)
 
 
 def _energy(traits: VehicleTraits) -> Energy:
     count, seed = len(traits), traits.seed
     specs = [models.VEHICLES[index] for index in traits.model]
-    powertrain = np.array([spec.powertrain for spec in specs], dtype=np.int64)
+    powertrain = np.array([spec.powertrain for spec in specs], dtype=np.int8)
     age = identity.AGE_REFERENCE.year - traits.year
     health = np.clip(1.0 - age * (0.012 + 0.008 * stream(seed, "ageing").random(count)), 0.7, 1.0)
-    capacity = 1_000.0 * _column([spec.battery_kwh for spec in specs]) * health
+    capacity = singles(1_000.0 * _column([spec.battery_kwh for spec in specs]) * health)
     charge = 0.25 + 0.65 * stream(seed, "charge").random(count)
     charge = np.where(powertrain == Powertrain.HEV, 0.45 + 0.15 * charge, charge)
     tank = _column([spec.tank_l for spec in specs])
@@ -100,16 +104,16 @@ def _energy(traits: VehicleTraits) -> Energy:
         fuel_l=tank * (0.3 + 0.65 * stream(seed, "fuel").random(count)),
         fuel_used_l=np.zeros(count),
         capacity_wh=capacity,
-        battery_wh=charge * capacity,
+        battery_wh=np.multiply(charge, capacity, dtype=np.float64),
         battery_used_wh=np.zeros(count),
-        state_of_health=health,
-        cells=np.where(powertrain == Powertrain.ICE, 0.0, hybrid_cells),
-        cell_spread_v=0.004 + 0.012 * stream(seed, "cell spread").random(count),
-        battery_w=np.zeros(count),
-        pack_v=np.zeros(count),
-        pack_a=np.zeros(count),
-        engine_w=np.zeros(count),
-        friction_w=np.zeros(count),
+        state_of_health=singles(health),
+        cells=singles(np.where(powertrain == Powertrain.ICE, 0.0, hybrid_cells)),
+        cell_spread_v=singles(0.004 + 0.012 * stream(seed, "cell spread").random(count)),
+        battery_w=_zeros(count),
+        pack_v=_zeros(count),
+        pack_a=_zeros(count),
+        engine_w=_zeros(count),
+        friction_w=_zeros(count),
         engine_on=np.zeros(count, dtype=np.bool_),
         engine_since_s=np.zeros(count),
     )
@@ -118,8 +122,8 @@ def _energy(traits: VehicleTraits) -> Energy:
 def _condition(traits: VehicleTraits, ambient: float) -> Condition:
     count, seed = len(traits), traits.seed
     placard = _column([models.VEHICLES[index].placard_kpa for index in traits.model])
-    offset = stream(seed, "weather").normal(0.0, 0.8, count)
-    air = np.full(count, ambient) + offset
+    offset = singles(stream(seed, "weather").normal(0.0, 0.8, count))
+    air = singles(ambient + offset)
     years = identity.AGE_REFERENCE.year - traits.year + stream(seed, "low voltage battery").random(count)
     aged = (years % LOW_VOLTAGE_BATTERY_YEARS) / LOW_VOLTAGE_BATTERY_YEARS
     driven_km = identity.odometer_m(traits) / 1_000.0
@@ -130,22 +134,22 @@ def _condition(traits: VehicleTraits, ambient: float) -> Condition:
         oil=air.copy(),
         battery=air.copy(),
         tyre=air.copy(),
-        rest_v=12.72 - 0.2 * aged - 0.04 * stream(seed, "rest voltage").random(count),
-        low_voltage_aged=aged,
-        charging_v=13.65 + 0.45 * stream(seed, "charging voltage").random(count),
-        low_voltage=np.full(count, 12.6),
-        low_voltage_a=np.zeros(count),
-        cold_kpa=placard[:, None] * (0.98 + 0.04 * stream(seed, "tyres").random((count, 4))),
+        rest_v=singles(12.72 - 0.2 * aged - 0.04 * stream(seed, "rest voltage").random(count)),
+        low_voltage_aged=singles(aged),
+        charging_v=singles(13.65 + 0.45 * stream(seed, "charging voltage").random(count)),
+        low_voltage=_zeros(count) + 12.6,
+        low_voltage_a=_zeros(count),
+        cold_kpa=singles(placard[:, None] * (0.98 + 0.04 * stream(seed, "tyres").random((count, 4)))),
         pad_wear=4.0 + 58.0 * np.repeat(stream(seed, "pads").random((count, 2)), 2, axis=1),
         service_at_km=driven_km + until_service,
-        coolant_extra=np.zeros(count),
-        coolant_left=np.ones(count),
-        coolant_loss_per_s=np.zeros(count),
-        oil_left=np.ones(count),
-        oil_loss_per_s=np.zeros(count),
-        leak_per_s=np.zeros((count, 4)),
-        leak_floor=np.zeros(count),
-        low_voltage_drop=np.zeros(count),
+        coolant_extra=_zeros(count),
+        coolant_left=_zeros(count) + 1.0,
+        coolant_loss_per_s=_zeros(count),
+        oil_left=_zeros(count) + 1.0,
+        oil_loss_per_s=_zeros(count),
+        leak_per_s=np.zeros((count, 4), dtype=np.float32),
+        leak_floor=_zeros(count),
+        low_voltage_drop=_zeros(count),
     )
 
 
@@ -155,26 +159,26 @@ def _chargeable(traits: VehicleTraits) -> Chargeable:
     return Chargeable(
         ac_max_w=1_000.0 * _column([spec.ac_kw_max for spec in specs]),
         dc_max_w=1_000.0 * _column([spec.dc_kw_max for spec in specs]),
-        metered_wh=np.zeros(count),
-        metered_s=np.zeros(count),
+        metered_wh=_zeros(count),
+        metered_s=_zeros(count),
         is_charging=np.zeros(count, dtype=np.bool_),
-        inlet_w=np.zeros(count),
-        last_station=np.full(count, NOBODY),
+        inlet_w=_zeros(count),
+        last_station=np.full(count, NOBODY, dtype=np.int32),
     )
 
 
 def _parked(homes: world.Places, count: int, random: np.random.Generator) -> Plans:
     """Everyone at home, parked for a while already, leaving sooner or later."""
-    place = np.full(count, int(Place.HOME))
+    place = np.full(count, Place.HOME, dtype=np.int8)
     return Plans(
         places=homes,
-        mode=np.full(count, int(Mode.PARKED)),
+        mode=np.full(count, Mode.PARKED, dtype=np.int8),
         place=place,
         since_s=-random.uniform(1_800.0, 14_400.0, count),
         departs_s=random.uniform(0.02, 1.0, count) * plans.stays_s(place, 12.0, random),
         trip_began_s=np.zeros(count),
-        trips=np.zeros(count, dtype=np.int64),
-        station=np.full(count, NOBODY),
+        trips=np.zeros(count, dtype=np.int32),
+        station=np.full(count, NOBODY, dtype=np.int32),
         waits_since_s=np.full(count, np.inf),
     )
 

@@ -4,9 +4,10 @@ All dates are calendar dates in the past, so that they do not depend on when a c
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, overload
 
 import numpy as np
 
@@ -61,17 +62,17 @@ def vehicles(seed: int, count: int) -> VehicleTraits:
     return VehicleTraits(
         seed=seed,
         model=_vehicle_models(seed, count),
-        year=YEAR_FIRST + np.floor(_YEARS * newness).astype(np.int64),
-        delivered_day=np.floor(365 * stream(seed, "delivered").random(count)).astype(np.int64),
+        year=(YEAR_FIRST + np.floor(_YEARS * newness)).astype(np.int16),
+        delivered_day=np.floor(365 * stream(seed, "delivered").random(count)).astype(np.int16),
         kilometres_per_year=np.clip(stream(seed, "mileage").normal(13_500, 3_500, count), 5_000, 28_000),
-        color=np.floor(len(COLORS) * stream(seed, "color").random(count)).astype(np.int64),
+        color=np.floor(len(COLORS) * stream(seed, "color").random(count)).astype(np.int8),
     )
 
 
 def _vehicle_models(seed: int, count: int) -> Integers:
     powertrain = np.searchsorted(np.cumsum(models.SHARES)[:-1], stream(seed, "powertrain").random(count), side="right")
     pick = stream(seed, "model").random(count)
-    chosen = np.zeros(count, dtype=np.int64)
+    chosen = np.zeros(count, dtype=np.int8)
     for kind in Powertrain:
         candidates = np.array([i for i, model in enumerate(models.VEHICLES) if model.powertrain == kind])
         of_kind = powertrain == kind
@@ -91,6 +92,31 @@ def asset_id(seed: int, kind: Kind, index: int) -> str:
     """Opaque, and never the VIN."""
     prefix = "car" if kind is Kind.VEHICLE else "cp"
     return f"{prefix}-{_digest(seed, kind, index, 6)}"
+
+
+class AssetIds(Sequence[str]):
+    """The ids of the first `count` assets of a kind, in 16 bytes each."""
+
+    def __init__(self, seed: int, kind: Kind, count: int) -> None:
+        made = (asset_id(seed, kind, row).encode() for row in range(count))
+        self._packed = np.fromiter(made, dtype="S16", count=count)
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        if isinstance(place, slice):
+            return self.of(place)
+        packed: bytes = self._packed[place]
+        return packed.decode()
+
+    def of(self, rows: slice | list[int]) -> list[str]:
+        """Those of some assets."""
+        return [packed.decode() for packed in self._packed[rows].tolist()]
 
 
 def evse_id(seed: int, index: int) -> str:

@@ -5,7 +5,7 @@ numbers of all rows into copies of it and lays each down where its row has got t
 type in the catalogue, not the shortest that msgpack knows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -59,14 +59,17 @@ class _Variable(NamedTuple):
 class Packer:
     """Packs the columns of one table under one set of keys: paths, or catalogue numbers."""
 
-    def __init__(self, table: Table, keys: Sequence[str] | Sequence[int]) -> None:
-        self._keys: list[bytes] = [msgpack.packb(key) for key in keys]
+    def __init__(
+        self, table: Table, keys: Sequence[str] | Sequence[int], texts: Mapping[int, _Variable] | None = None
+    ) -> None:
+        """`texts` are those of another packer of the table."""
         self._forms = [_form(column) for column in table.columns]
-        self._texts = {
+        self.texts = texts or {
             index: _variable(table.texts[column.path])
             for index, column in enumerate(table.columns)
             if self._forms[index] is None
         }
+        self._keys: list[bytes] = [msgpack.packb(key) for key in keys]
         lengths = [len(key) + (form.length if form else 0) for key, form in zip(self._keys, self._forms, strict=True)]
         self._fixed_lengths = np.array(lengths, dtype=np.int64)
 
@@ -92,7 +95,7 @@ class Packer:
 
     def _lengths(self, send: Flags, values: Floats) -> Integers:
         lengths: Integers = send @ self._fixed_lengths
-        for column, texts in self._texts.items():
+        for column, texts in self.texts.items():
             chosen = np.flatnonzero(send[:, column])
             lengths[chosen] += texts.lengths[values[chosen, column].astype(np.intp)]
         return lengths
@@ -102,7 +105,7 @@ class Packer:
         if form is not None:
             assembly.put(rows, _filled(key + form.marker, form.number, values + form.offset if form.offset else values))
             return
-        texts, which = self._texts[column], values.astype(np.intp)
+        texts, which = self.texts[column], values.astype(np.intp)
         lengths = texts.lengths[which]
         for length in np.unique(lengths).tolist():
             of_length = lengths == length
@@ -142,7 +145,7 @@ def _form(column: Column) -> _Form | None:
 
 def _variable(texts: Sequence[Any]) -> _Variable:
     packed: list[bytes] = [msgpack.packb(text) for text in texts]
-    lengths = np.array([len(text) for text in packed], dtype=np.int64)
+    lengths = np.array([len(text) for text in packed], dtype=np.int32)
     longest = int(lengths.max(initial=1))
     padded = np.array(packed, dtype=f"S{longest}")
     return _Variable(padded.view(np.uint8).reshape(len(packed), longest), lengths)

@@ -1,11 +1,12 @@
 """What the sensors of each device read now: fleet state to the matrices of `columns`."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from simulator import condition, energy, identity, models, world
-from simulator.arrays import Flags, Floats, Rows
+from simulator.arrays import Flags, Floats, Integers, Rows
 from simulator.charging import LIMIT_AC, LIMIT_DC
 from simulator.columns import STATION, VEHICLE, Table, table
 from simulator.condition import LEVEL_LOW_BELOW
@@ -47,7 +48,7 @@ def vehicle_table(fleet: Fleet, codes: list[str]) -> Table:
     )
 
 
-def station_table(fleet: Fleet, vehicle_ids: list[str]) -> Table:
+def station_table(fleet: Fleet, vehicle_ids: Sequence[str]) -> Table:
     """The columns of stations."""
     specs, seed = models.STATIONS, fleet.traits.seed
     rows = range(len(fleet.stations))
@@ -75,7 +76,7 @@ def _matrix(layout: Table, values: Values, count: int) -> Floats:
     return layout.rounded(matrix)
 
 
-def of_vehicles(layout: Table, fleet: Fleet, rows: Rows, lamp: Flags, code: Rows) -> Floats:
+def of_vehicles(layout: Table, fleet: Fleet, rows: Rows, lamp: Flags, code: Integers) -> Floats:
     """`[rows, columns]`; `lamp` and `code` say what the engine control unit has stored for each vehicle."""
     values = _moving(fleet, rows) | _engine(fleet, rows) | _battery(fleet, rows) | _body(fleet, rows)
     values |= {

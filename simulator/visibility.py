@@ -121,4 +121,4 @@ def _holds(signs: dict[FaultKind, Sign], kind: FaultKind, reporter: Reporter, ro
     sign = signs.get(kind)
     if sign is None:
         return np.zeros(len(rows), dtype=np.bool_)
-    return sign.holds(reporter.table, reporter.last[rows], sign.threshold)
+    return sign.holds(reporter.table, reporter.table.of_units(reporter.last[rows]), sign.threshold)

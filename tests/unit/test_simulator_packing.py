@@ -45,6 +45,22 @@ def test_a_packed_frame_says_what_its_cells_say(of, share, keys):
         assert (frame["session"], frame["seq"]) == (sessions[row].decode(), sequences[row])
 
 
+@pytest.mark.parametrize("of", [VEHICLE, STATION], ids=["vehicle", "station"])
+def test_units_are_the_values_again(of):
+    table, values, random = _world(of, 4)
+    values[random.random(values.shape) < 0.3] = np.nan
+    units = table.units(values)
+    assert units.dtype == np.int32
+    assert np.array_equal(table.of_units(units), values, equal_nan=True)
+
+
+def test_a_value_with_too_many_digits_is_noticed_before_it_is_sent():
+    table, values, _ = _world(VEHICLE, 5)
+    values[0, table.index_of["Vehicle.CurrentLocation.Latitude"]] = 5_000.0
+    with pytest.raises(AssertionError, match="too many digits"):
+        table.units(values)
+
+
 def test_no_rows_are_no_frames():
     table, values, _ = _world(VEHICLE, 2)
     none = np.zeros((0, values.shape[1]))
@@ -60,10 +76,10 @@ def test_a_row_that_is_not_complete_is_noticed():
 
 
 def test_a_given_number_of_signals_are_the_first_that_a_device_has():
-    _, values, random = _world(VEHICLE, 3)
+    table, values, random = _world(VEHICLE, 3)
     values[random.random(values.shape) < 0.3] = np.nan
     reporter = type("R", (), {"order": np.arange(values.shape[1])[::-1]})
-    send = encode.first_known(reporter, values, 20)
+    send = encode.first_known(reporter, table.units(values), 20)
     assert (send.sum(axis=1) == 20).all()
     assert np.isfinite(values[send]).all()
     for row in range(ROWS):
