@@ -1,8 +1,11 @@
 """Jumps in what devices count, seen without looking into every frame."""
 
+import tracemalloc
+
 import pytest
 from structlog.testing import capture_logs
 
+from edge.config import HealthSettings
 from edge.counts import Counts
 from edge.receive import Arrival
 from edge.sequences import SequenceWatch
@@ -86,6 +89,21 @@ def test_of_more_series_than_it_may_remember_those_heard_of_longest_ago_are_forg
     world.frames(5, asset_id="d")
     assert world.seen == (2, 6)
     assert len(world.watch._last) + len(world.watch._before) <= 4
+
+
+def test_by_default_a_hundred_thousand_devices_are_watched_within_the_memory_that_is_documented() -> None:
+    series_max = HealthSettings().watched_series_max
+    assert series_max // 2 >= 100_000
+    part = series_max // 100  # what holds for so many holds for all: it is a dict
+    tracemalloc.start()
+    world = World(part)
+    for seq in (1, 3):
+        for car in range(part // 2):
+            world.frames(seq, session=f"{car:016}", asset_id=f"vehicle-{car:08}")
+    held_bytes = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert world.seen == (part // 2, part // 2)
+    assert held_bytes < 300 * part / 2
 
 
 def test_the_log_says_it_once_with_an_example() -> None:
