@@ -83,11 +83,11 @@ class Agent:
         except OSError:
             return {}
 
-    def metric(self, name: str) -> float:
-        """The value of a metric without labels."""
+    def metric(self, name: str, labels: str = "") -> float:
+        """The value of a metric; `labels` as in the text: `{broker="mqtt"}`."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as answer:
             lines = answer.read().decode().splitlines()
-        return float(next(line for line in lines if line.startswith(f"fleetfold_edge_{name} ")).split()[1])
+        return float(next(line for line in lines if line.startswith(f"fleetfold_edge_{name}{labels} ")).split()[1])
 
     def wait_drained(self, received: int = 0, limit_s: float = 30.0) -> None:
         """Wait until at least so many messages were received and all are in Kafka."""
