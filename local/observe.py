@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from local import ports
 
-_ANSWER_LIMIT_S: Final = 1.0
+_ANSWER_LIMIT_S: Final = 2.0
 
 
 class Sent(NamedTuple):

@@ -7,7 +7,6 @@ import secrets
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 
-from local import ports
+from local import observe, ports
 from local.processes import Child, Processes
 from tests import kafka_topics
 from wire import batches, topics
@@ -74,14 +73,7 @@ class Agent:
 
     def health(self) -> dict[str, Any]:
         """`/healthz`; empty while nobody answers."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=2) as answer:
-                return dict(json.load(answer))
-        except urllib.error.HTTPError as error:
-            with error:
-                return dict(json.load(error))
-        except OSError:
-            return {}
+        return dict(observe.health(self.port) or {})
 
     def metric(self, name: str, labels: str = "") -> float:
         """The value of a metric; `labels` as in the text: `{broker="mqtt"}`."""

@@ -1,10 +1,8 @@
 """The servers of an edge benchmark, the agent as a process of its own, and what both use."""
 
 import contextlib
-import json
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +13,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from local import ports
+from local import observe, ports
 from local.processes import Processes
 from local.servers.apache_kafka import ApacheKafka
 from local.servers.base import Server
@@ -117,14 +115,7 @@ class Agent:
 
     def health(self) -> dict[str, Any]:
         """`/healthz`; empty while nobody answers."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/healthz", timeout=5) as answer:
-                return dict(json.load(answer))
-        except urllib.error.HTTPError as error:
-            with error:
-                return dict(json.load(error))
-        except OSError:
-            return {}
+        return dict(observe.health(self._port) or {})
 
     def metric(self, name: str) -> float:
         """The sum over the labels of a metric."""
