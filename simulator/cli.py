@@ -245,6 +245,8 @@ def _say(summary: Mapping[str, Any], as_json: bool) -> None:
         typer.echo(json.dumps(summary))
     else:
         Console().print(show.summary_table(summary))
+    if complaint := show.complaint(summary):
+        typer.echo(complaint, err=True)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -62,6 +62,8 @@ class Numbers:
     refused: int = 0
     sent_bytes: int = 0
     simulated_time_ms: int = 0
+    behind_s: float = 0.0
+    """How late the messages are that are being sent, by the wall clock."""
     finished: bool = False
 
     def count(self, messages: list[Message]) -> None:
@@ -137,6 +139,8 @@ class Summary:
     numbers: Numbers
     wall_s: float
     cpu_s: float
+    speedup: float
+    speedup_reached: float
     lateness_s: dict[str, float]
     delayed: int
     faults: dict[str, dict[str, int]]
@@ -151,6 +155,8 @@ class Summary:
             "cpu_s": round(self.cpu_s, 3),
             "messages_per_s": round(messages / self.wall_s, 1) if self.wall_s else 0.0,
             "core_share": round(self.cpu_s / self.wall_s, 3) if self.wall_s else 0.0,
+            "speedup": self.speedup,
+            "speedup_reached": round(self.speedup_reached, 2),
             "lateness_s": {name: round(value, 4) for name, value in self.lateness_s.items()},
             "faults": self.faults,
         }
@@ -175,6 +181,7 @@ class Run:
         while self._engine.steps < steps_max and not self._stop.is_set():
             # The step is made before its time, so that what it costs delays nothing.
             self._send(self._engine.step(), pace, parts)
+        reached = self._engine.now_s / max(time.monotonic() - began, 1e-9)
         owed = self._engine.finish()
         while some := list(itertools.islice(owed, _FAREWELLS)):
             self._outbox.send(some)
@@ -184,6 +191,8 @@ class Run:
             numbers=self._outbox.numbers,
             wall_s=time.monotonic() - began,
             cpu_s=time.process_time() - cpu,
+            speedup=settings.speedup,
+            speedup_reached=reached,
             lateness_s={
                 "p50": self._lateness.percentile_s(50),
                 "p99": self._lateness.percentile_s(99),
@@ -214,6 +223,7 @@ class Run:
             self._outbox.poll(min(left_s, _POLL_S))
             left_s = pace.wait_s(simulated_s)
         self._lateness.note(-left_s)
+        self._outbox.numbers.behind_s = round(max(-left_s, 0.0), 3)
 
     def _faults(self) -> dict[str, dict[str, int]]:
         newest = {(report.asset_id, report.fault): report for report in self._engine.fault_reports}

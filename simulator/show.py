@@ -12,21 +12,30 @@ from rich.table import Table
 
 from simulator.running import Numbers
 
+BEHIND_S: Final = 2.0
+"""Messages that are later than this are called late: the fleet does not keep its schedule."""
+_LATE: Final = "this fleet cannot keep its schedule"
+_ADVICE: Final = "take fewer vehicles, a longer --interval or a smaller --speedup"
+
 
 class Progress:
     """Shows numbers on a terminal; quiet where stderr is none. A context manager around the work."""
 
     def __init__(self) -> None:
+        self._is_told = False
         is_terminal = sys.stderr.isatty()
         self._status = Status("connecting", console=Console(stderr=True)) if is_terminal else None
 
     def show(self, numbers: Numbers) -> None:
         if self._status is None:
+            if numbers.behind_s > BEHIND_S and not self._is_told:
+                self._is_told = True
+                sys.stderr.write(f"{_LATE}: {numbers.behind_s:,.1f} s behind; {_ADVICE}\n")
             return
+        late = f"  [red]{numbers.behind_s:,.1f} s behind[/]" if numbers.behind_s > BEHIND_S else ""
         simulated = datetime.fromtimestamp(numbers.simulated_time_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        self._status.update(
-            f"{numbers.frames:,} frames  {numbers.events:,} events  {numbers.acknowledged:,} acknowledged  {simulated}"
-        )
+        counted = f"{numbers.frames:,} frames  {numbers.events:,} events  {numbers.acknowledged:,} acknowledged"
+        self._status.update(f"{counted}  {simulated}{late}")
 
     def shown(self) -> AbstractContextManager[Any]:
         """While this is entered the line is on screen."""
@@ -51,7 +60,16 @@ _LABELS: Final = {
     "wall_s": "seconds",
     "messages_per_s": "messages a second",
     "core_share": "share of a core",
+    "speedup_reached": "times real time",
 }
+
+
+def complaint(summary: Mapping[str, Any]) -> str | None:
+    """What to say of a run that ended late. What it sent is what it would have sent in time."""
+    if summary.get("behind_s", 0.0) <= BEHIND_S or "speedup_reached" not in summary:
+        return None
+    asked, reached = summary["speedup"], summary["speedup_reached"]
+    return f"{_LATE}: {asked:,g} times real time was asked for, {reached:,.1f} reached; {_ADVICE}"
 
 
 def summary_table(summary: Mapping[str, Any]) -> Table:
