@@ -52,7 +52,7 @@ class BrokerSettings(MqttSettings):
     client_id: str | None = Field(None, min_length=1, max_length=128)
     subscriptions: tuple[TopicFilter, ...] = Field(topics.MQTT_FILTERS, min_length=1, max_length=64)
     qos: Literal[0, 1, 2] = 1
-    receive_maximum: int = Field(1_000, ge=1, le=65_535)
+    receive_maximum: int = Field(limits.MQTT_IN_FLIGHT_MESSAGES, ge=1, le=65_535)
     read_pause_ms: int = Field(200, ge=0, le=1_000)
     topic_alias_max: int = Field(0, ge=0, le=65_535)
     drop_counter_topic: str = Field("$SYS/broker/publish/messages/dropped", max_length=1_024)

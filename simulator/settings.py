@@ -9,6 +9,7 @@ from pydantic_settings import SettingsConfigDict
 
 from runtime import settings as shared
 from runtime.settings import ConfigError, KafkaSettings, MongoSettings, MqttSettings, Section, Settings
+from wire.limits import MQTT_IN_FLIGHT_MESSAGES
 
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -94,7 +95,7 @@ class SendSection(Section):
     connections: int = Field(4, ge=0, le=1_000)
     """MQTT connections that share the devices; 0: one for each device, with a last will."""
     devices_with_own_connection_max: int = Field(10_000, ge=1, le=60_000)
-    in_flight_messages_max: int = Field(1_000, ge=1, le=10_000)
+    in_flight_messages_max: int = Field(MQTT_IN_FLIGHT_MESSAGES, ge=1, le=10_000)
     """Unacknowledged messages of one connection; fewer where the broker wants fewer."""
     misbehave: Rate = 0.01
     """Share of messages that are sent twice or too late."""

@@ -5,6 +5,12 @@ from typing import Final
 PAYLOAD_BYTES_MAX: Final = 64 * 1024
 """Largest MQTT payload that is a frame, an event or a connection state."""
 
+MQTT_PACKET_BYTES_MAX: Final = 1_048_576
+"""What brokers let through: more than any message of the contract; the agent keeps what is too large, and says so."""
+
+MQTT_IN_FLIGHT_MESSAGES: Final = 1_000
+"""Unacknowledged messages of a connection: what brokers allow, and what agent and simulator ask for by default."""
+
 SIGNALS_PER_FRAME_MAX: Final = 512
 SAMPLES_PER_FRAME_MAX: Final = 1_000
 """Largest `dt` list."""

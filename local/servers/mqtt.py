@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from local import ports, processes
 from local.servers.base import Server, ServerError
+from wire import limits
 
 Choice = Literal["auto", "mosquitto", "rumqttd"]
 _CHOICES: Final[tuple[Choice, ...]] = ("auto", "mosquitto", "rumqttd")
@@ -21,19 +22,11 @@ _MOSQUITTO: Final = """\
 listener {port} {host}
 allow_anonymous true
 user {user}
-persistence true
 persistence_location {directory}/
-# seconds; the default of half an hour loses everything queued on kill -9
-autosave_interval 5
-# QoS 1 messages queued for an absent client: by bytes, since the default of 1000 messages drops silently
-max_queued_messages 0
-max_queued_bytes 268435456
-max_inflight_messages 1000
-max_packet_size 1048576
-log_dest stderr
-log_type error
-log_type warning
+# what a broker before the agent must not get wrong, the same wherever it runs
+include_dir {limits}
 """
+_LIMITS: Final = Path(__file__).parents[2] / "edge" / "deploy" / "mosquitto" / "limits.d"
 
 _RUMQTTD: Final = """\
 id = 0
@@ -52,7 +45,7 @@ next_connection_delay_ms = 0
 
 [v5.1.connections]
 connection_timeout_ms = 60000
-max_payload_size = 1048576
+max_payload_size = {payload_bytes_max}
 max_inflight_count = 500
 dynamic_filters = true
 """
@@ -80,7 +73,11 @@ class Mosquitto(Server):
 
     def prepare(self) -> None:
         text = _MOSQUITTO.format(
-            host=ports.HOST, port=self.port, directory=self.directory.absolute(), user=getpass.getuser()
+            host=ports.HOST,
+            port=self.port,
+            directory=self.directory.absolute(),
+            user=getpass.getuser(),
+            limits=_LIMITS,
         )
         self._configuration.write_text(text)
 
@@ -108,7 +105,8 @@ class Rumqttd(Server):
         return self.directory / "rumqttd.toml"
 
     def prepare(self) -> None:
-        self._configuration.write_text(_RUMQTTD.format(host=ports.HOST, port=self.port))
+        text = _RUMQTTD.format(host=ports.HOST, port=self.port, payload_bytes_max=limits.MQTT_PACKET_BYTES_MAX)
+        self._configuration.write_text(text)
 
     def command(self) -> list[str]:
         return [sys.executable, "-c", _RUN_RUMQTTD, str(self._configuration)]

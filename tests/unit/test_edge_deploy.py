@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from edge.config import EdgeSettings
+from edge.config import EdgeMqttSettings, EdgeSettings
+from simulator.settings import SendSection
+from wire import limits
 
 DEPLOY = Path(__file__).parents[2] / "edge" / "deploy"
 UNIT = (DEPLOY / "fleetfold-edge.service").read_text(encoding="utf-8")
@@ -19,6 +21,15 @@ EXPOSURE_MAX = 1.5
 def setting(name: str) -> str:
     (found,) = re.findall(rf"^{name}=(.*)$", UNIT, re.MULTILINE)
     return str(found)
+
+
+def test_the_configuration_of_brokers_has_the_limits_of_the_contract() -> None:
+    """It is the one that gateways, docker-compose.yml and `fleetfold-local` include."""
+    text = (DEPLOY / "mosquitto" / "limits.d" / "limits.conf").read_text(encoding="utf-8")
+    said = dict(re.findall(r"(?m)^([a-z_]+) (\d+)$", text))
+    assert int(said["max_packet_size"]) == limits.MQTT_PACKET_BYTES_MAX > limits.PAYLOAD_BYTES_MAX
+    assert int(said["max_inflight_messages"]) == limits.MQTT_IN_FLIGHT_MESSAGES
+    assert limits.MQTT_IN_FLIGHT_MESSAGES == EdgeMqttSettings().receive_maximum == SendSection().in_flight_messages_max
 
 
 @pytest.fixture
