@@ -112,6 +112,8 @@ class Engine:
         self._random = stream(own.seed, "devices")
         self._events: list[tuple[Reporter, int, AnyEvent]] = []
         self._forced: dict[Kind, set[int]] = {}
+        self._said: dict[Kind, Flags] = {}
+        """Who has sent a frame in this step."""
 
     def _reporter(self, kind: Kind, count: int, first_device: int, planned: list[Fault]) -> Reporter:
         boxes = devices.create(self.settings, kind, count, first_device)
@@ -268,9 +270,12 @@ class Engine:
         boxes = reporter.devices
         samples = np.flatnonzero(encode.samples_due(reporter, self.steps, self.interval_steps))
         if len(samples):
-            encode.sample(reporter, samples, self._values(reporter, samples), self.now_ms)
+            encode.sample(
+                reporter, samples, readings.fast_of_vehicles(reporter.table, self.fleet, samples), self.now_ms
+            )
         reports = encode.due(boxes, self.steps, self.interval_steps) & boxes.awake
         reports[list(self._forced[boxes.kind])] = True
+        self._said[boxes.kind] = reports
         rows, made = np.flatnonzero(reports), []
         for begin in range(0, len(rows), _ROWS_AT_ONCE):
             made += self._encode(reporter, rows[begin : begin + _ROWS_AT_ONCE])
@@ -313,14 +318,16 @@ class Engine:
         """Note which faults the sent data shows for the first time, and which parts have failed by it."""
         by_kind: dict[FaultKind, list[_Watched]] = defaultdict(list)
         for watched in self._watched:
-            by_kind[watched.fault.kind].append(watched)
+            if self._said[Kind.STATION if watched.fault.of_station else Kind.VEHICLE][watched.fault.row]:
+                by_kind[watched.fault.kind].append(watched)
         for kind, several in by_kind.items():
             reporter = self.stations if several[0].fault.of_station else self.vehicles
             rows = np.array([watched.fault.row for watched in several])
             visible, failed = visibility.visible(kind, reporter, rows), visibility.failed(kind, reporter, rows)
             for place in np.flatnonzero(visible | failed).tolist():
                 self._saw(several[place], bool(failed[place]))
-        self._watched = [watched for watched in self._watched if watched.failed_ms is None]
+        if any(watched.failed_ms is not None for several in by_kind.values() for watched in several):
+            self._watched = [watched for watched in self._watched if watched.failed_ms is None]
 
     def _saw(self, watched: _Watched, failed: bool) -> None:
         before = (watched.visible_ms, watched.failed_ms)

@@ -78,7 +78,9 @@ def _matrix(layout: Table, values: Values, count: int) -> Floats:
 
 def of_vehicles(layout: Table, fleet: Fleet, rows: Rows, lamp: Flags, code: Integers) -> Floats:
     """`[rows, columns]`; `lamp` and `code` say what the engine control unit has stored for each vehicle."""
-    values = _moving(fleet, rows) | _engine(fleet, rows) | _battery(fleet, rows) | _body(fleet, rows)
+    values = (
+        _fast(fleet, rows) | _moving(fleet, rows) | _engine(fleet, rows) | _battery(fleet, rows) | _body(fleet, rows)
+    )
     values |= {
         "Vehicle.Diagnostics.DTCList": code[rows],
         "Vehicle.Diagnostics.DTCCount": np.minimum(code[rows], 1),
@@ -87,22 +89,39 @@ def of_vehicles(layout: Table, fleet: Fleet, rows: Rows, lamp: Flags, code: Inte
     return _matrix(layout, values, len(rows))
 
 
-def _moving(fleet: Fleet, rows: Rows) -> Values:
-    motion, plans = fleet.motion, fleet.plans
+def fast_of_vehicles(layout: Table, fleet: Fleet, rows: Rows) -> Floats:
+    """The fast columns alone of `[rows, columns]`; the others are NaN."""
+    return _matrix(layout, _fast(fleet, rows), len(rows))
+
+
+def _fast(fleet: Fleet, rows: Rows) -> Values:
+    """Those columns of vehicles that are `fast`."""
+    motion, state = fleet.motion, fleet.energy
     latitude, longitude = world.coordinates(motion.roads.position(motion.spots(rows)))
-    speed = motion.speed[rows]
-    driving = plans.mode[rows] == Mode.DRIVING
-    state = np.where(fleet.mode_s[rows] < _LOCKED_AFTER_S, 1, 0)
-    state = np.where(plans.mode[rows] == Mode.PLUGGED, 0, state)
+    rpm = engine_rpm(state, rows, motion.speed[rows])
+    return {
+        "Vehicle.Speed": motion.speed[rows] * 3.6,
+        "Vehicle.LowVoltageBattery.CurrentVoltage": fleet.condition.low_voltage[rows],
+        "Vehicle.CurrentLocation.Latitude": latitude,
+        "Vehicle.CurrentLocation.Longitude": longitude,
+        "Vehicle.Powertrain.CombustionEngine.Speed": np.where(state.has_engine[rows], rpm, np.nan),
+        "Vehicle.Powertrain.TractionBattery.CurrentPower": np.where(
+            state.has_battery[rows], state.battery_w[rows], np.nan
+        ),
+    }
+
+
+def _moving(fleet: Fleet, rows: Rows) -> Values:
+    motion, mode = fleet.motion, fleet.plans.mode[rows]
+    driving = mode == Mode.DRIVING
+    state = np.where(fleet.now_s - fleet.plans.since_s[rows] < _LOCKED_AFTER_S, 1, 0)
+    state = np.where(mode == Mode.PLUGGED, 0, state)
     state = np.where(driving, np.where(fleet.cranking[rows], 3, 2), state)
     return {
-        "Vehicle.Speed": speed * 3.6,
-        "Vehicle.IsMoving": speed > 0.1,
+        "Vehicle.IsMoving": motion.speed[rows] > 0.1,
         "Vehicle.TraveledDistance": motion.odometer_m[rows],
         "Vehicle.TraveledDistanceSinceStart": motion.trip_of(rows),
         "Vehicle.LowVoltageSystemState": state,
-        "Vehicle.CurrentLocation.Latitude": latitude,
-        "Vehicle.CurrentLocation.Longitude": longitude,
         "Vehicle.CurrentLocation.Heading": motion.heading_degrees(rows),
         "Vehicle.CurrentLocation.HorizontalAccuracy": np.where(driving, 4.0, 2.5),
     }
@@ -112,8 +131,7 @@ def _engine(fleet: Fleet, rows: Rows) -> Values:
     state = fleet.energy
     has = state.has_engine[rows]
     on = state.engine_on[rows]
-    rpm = engine_rpm(state, rows, fleet.motion.speed[rows])
-    load = engine_load(state, rows, rpm)
+    load = engine_load(state, rows, engine_rpm(state, rows, fleet.motion.speed[rows]))
     pedal = np.clip(fleet.motion.wheel_w[rows] / 90_000.0, 0.0, 1.0)
     coolant_low = (fleet.condition.coolant_extra[rows] > 0) | (fleet.condition.coolant_left[rows] < LEVEL_LOW_BELOW)
     oil_low = fleet.condition.oil_left[rows] < LEVEL_LOW_BELOW
@@ -123,7 +141,6 @@ def _engine(fleet: Fleet, rows: Rows) -> Values:
 
     prefix = "Vehicle.Powertrain.CombustionEngine"
     return {
-        f"{prefix}.Speed": engine_only(rpm),
         f"{prefix}.IsRunning": engine_only(on),
         f"{prefix}.MAP": engine_only(np.where(on, 28.0 + 72.0 * load, 98.0)),
         f"{prefix}.TPS": engine_only(np.where(on, 12.0 + 75.0 * load, 0.0)),
@@ -177,7 +194,6 @@ def _battery(fleet: Fleet, rows: Rows) -> Values:
         "CellVoltage.IdMax": (weakest + 17) % np.maximum(state.cells[rows], 1.0) + 1,
         "CurrentVoltage": voltage,
         "CurrentCurrent": current,
-        "CurrentPower": state.battery_w[rows],
     }
     values = {f"{prefix}.{leaf}": np.where(has, column, np.nan) for leaf, column in flows.items()}
     charging = _charging(fleet, rows, soc, cars.inlet_w[rows])
@@ -210,7 +226,6 @@ def _body(fleet: Fleet, rows: Rows) -> Values:
     to_service_km = state.service_at_km[rows] - fleet.motion.odometer_m[rows] / 1_000.0
     weak = state.low_voltage_drop[rows] > 0
     values: Values = {
-        "Vehicle.LowVoltageBattery.CurrentVoltage": state.low_voltage[rows],
         "Vehicle.LowVoltageBattery.CurrentCurrent": state.low_voltage_a[rows],
         "Vehicle.LowVoltageBattery.StateOfHealth": np.where(weak, 34.0, 60.0 + 150.0 * (state.rest_v[rows] - 12.48)),
         "Vehicle.Exterior.AirTemperature": fleet.ambient + state.ambient_offset[rows],

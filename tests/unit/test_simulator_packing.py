@@ -4,9 +4,11 @@ import msgpack
 import numpy as np
 import pytest
 
-from simulator import columns, encode
+from simulator import columns, encode, readings
 from simulator.columns import STATION, VEHICLE
+from simulator.engine import Engine
 from simulator.packing import Assembly, Packer
+from tests.simulator_world import START_MS, settings
 
 TEXTS = ["", "a", "LOCK", "a text of more than thirty-one characters", ["P0301", "U0100"], []]
 ROWS = 40
@@ -43,6 +45,17 @@ def test_a_packed_frame_says_what_its_cells_say(of, share, keys):
         assert list(map(repr, frame["signals"].items())) == list(map(repr, expected.items()))
         assert (frame["v"], frame["ts"]) == (1, 1_780_000_000_123)
         assert (frame["session"], frame["seq"]) == (sessions[row].decode(), sequences[row])
+
+
+def test_what_is_sampled_between_frames_is_what_a_frame_would_say():
+    engine = Engine(settings(vehicles=40, stations=4), START_MS)
+    for _ in range(300):
+        engine.step()
+    table, rows = engine.vehicles.table, np.arange(40)
+    whole = readings.of_vehicles(table, engine.fleet, rows, engine._lamp, engine._code)
+    sampled = readings.fast_of_vehicles(table, engine.fleet, rows)
+    assert np.array_equal(sampled[:, table.fast], whole[:, table.fast], equal_nan=True)
+    assert np.isfinite(sampled).any(axis=0).nonzero()[0].tolist() == list(table.fast)
 
 
 @pytest.mark.parametrize("of", [VEHICLE, STATION], ids=["vehicle", "station"])
