@@ -233,7 +233,7 @@ def test_a_loop_that_hangs_is_not_called_alive(service: tuple[Service, int], man
         hangs.set()
         goes_on.wait(30)
 
-    made._agent.post(hang)
+    made._parts.agent.post(hang)
     assert hangs.wait(10)
     manager.hear("WATCHDOG=1", 0.3)  # one may have been on its way
     assert not manager.hear("WATCHDOG=1", 2.0)
@@ -246,7 +246,7 @@ def test_a_loop_that_hangs_is_not_called_alive(service: tuple[Service, int], man
 def test_a_network_thread_that_has_ended_is_not_called_alive(service: tuple[Service, int], manager: Manager) -> None:
     made, port = service
     assert manager.hear("WATCHDOG=1")
-    made._receiver.stop()
+    made._parts.receiver.stop()
     manager.hear("WATCHDOG=1", 0.3)
     assert not manager.hear("WATCHDOG=1", 2.0)
     assert get(port, "/livez")[0] == 503

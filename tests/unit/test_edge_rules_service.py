@@ -46,7 +46,7 @@ def exported(service: Service) -> dict[str, dict[tuple[str, ...], float]]:
 
 def test_the_page_lists_exactly_what_is_exported(settings: EdgeSettings) -> None:
     with Service(settings) as service:
-        service._rules.engine.apply({})
+        service._parts.rules.engine.apply({})
         found = {name.removeprefix("fleetfold_edge_rules_") for name in exported(service)}
     rows = [line.split("|")[1] for line in TABLE.splitlines() if line.startswith("| `")]
     listed = {name.removesuffix("_total") for row in rows for name in re.findall(r"`([a-z_]+)`", row)}
@@ -59,9 +59,9 @@ def test_a_rules_file_is_read_again_on_reload_and_a_faulty_one_changes_nothing(s
         for text, version in ((rules(2), 2), (b"version = ", 2), (rules(3), 3)):
             settings.rules.file.write_bytes(text)
             service.reload(lambda: settings)
-            service._rules.engine.apply({})
-            assert service._rules.engine.plan is not None
-            assert service._rules.engine.plan.version == version
+            service._parts.rules.engine.apply({})
+            assert service._parts.rules.engine.plan is not None
+            assert service._parts.rules.engine.plan.version == version
         assert exported(service)["fleetfold_edge_rules_refused"] == {(): 1.0}
 
 
@@ -76,5 +76,5 @@ def test_an_agent_does_not_start_with_a_faulty_rules_file(settings: EdgeSettings
 
 def test_without_rules_the_agent_has_no_step_for_them(settings: EdgeSettings) -> None:
     with Service(settings.model_copy(update={"rules": type(settings.rules)()})) as service:
-        assert service._rules.collect is None
+        assert service._parts.rules.collect is None
         assert exported(service) == {}
