@@ -19,20 +19,15 @@ from edge.config import BrokerSettings
 from edge.counts import BrokerCounts
 from edge.inbox import Connection, Delivery, Inbox
 from edge.lull import Lull
-from edge.mqtt_client import UNSUPPORTED_VERSION, Client
+from edge.mqtt_session import Session
 from edge.packets import PUBREL, Parser
 
 _POLL_S: Final = 1.0
 _JOIN_S: Final = 7.0
 """Longer than paho's limit for a connection attempt."""
-_SUBSCRIBE_RETRY_S: Final = 30.0
-_FAILURE: Final = 128
-"""MQTT 5 reason codes from here on are failures."""
 _COUNTER_DIGITS_MAX: Final = 18
 _MANY_PARTS: Final = 4
 """This part of the Receive Maximum within one pause, and there is none: it must not hold the broker up."""
-_SILENT_ENDS_MAX: Final = 3
-"""A broker that closes the connection so often without an answer may not know this version of MQTT."""
 
 
 class MqttReceiver:
@@ -47,39 +42,27 @@ class MqttReceiver:
         inbox: Inbox,
         broker: int = 0,
     ) -> None:
-        self.connected = False
-        """Whether the broker has accepted us and all our subscriptions."""
-        self.fault: str | None = "not connected yet"
-        """For people: why not."""
         self.inbox = inbox
         self.settings = settings
         self.counts = counts
-        self._client_id = client_id
         self._clock = clock
         self._log = structlog.get_logger("edge.mqtt").bind(url=settings.url)
         self._acknowledgements: deque[Delivery] = deque()
         self._connection = Connection(broker, 0)
-        self._is_v5 = settings.protocol != "3.1.1"
-        self._answered = self._accepted = False
-        self._silent_ends = 0
-        self._subscribe_again_s: float | None = None
-        self._subscribed_by: int | None = None
+        self._session = Session(settings, client_id, clock, counts)
         self._pinged_s = 0.0
         self._drop_counter: int | None = None
         self._lull = Lull(settings.read_pause_ms / 1000, settings.receive_maximum // _MANY_PARTS)
         self._stopping = threading.Event()
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._client = self._new_client()
+        self._client = self._session.new_client()
         self._parser = self._new_parser()
         self._thread = threading.Thread(target=self._run, name=f"mqtt-{broker}", daemon=True)
         inbox.on_room(self._wake)
 
-    def _new_client(self) -> Client:
-        return Client(self.settings, self._client_id, self._is_v5, self)
-
     def _new_parser(self) -> Parser:
         aside = self.settings.drop_counter_topic.encode()
-        return Parser(self._is_v5, self.settings.packet_bytes_max, self.settings.topic_alias_max, aside)
+        return Parser(self._session.is_v5, self.settings.packet_bytes_max, self.settings.topic_alias_max, aside)
 
     def start(self) -> None:
         """Begin to connect; returns at once."""
@@ -87,6 +70,7 @@ class MqttReceiver:
 
     def part(self) -> None:
         """Receive no more, send the acknowledgements that wait, and part from the broker; the session stays."""
+        self._session.is_parting = True
         self._stopping.set()
         self._wake()
 
@@ -95,6 +79,16 @@ class MqttReceiver:
         self.part()
         if self._thread.is_alive():
             self._thread.join(_JOIN_S)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted us and all our subscriptions."""
+        return self._session.connected
+
+    @property
+    def fault(self) -> str | None:
+        """For people: why not."""
+        return self._session.fault
 
     @property
     def is_alive(self) -> bool:
@@ -119,23 +113,21 @@ class MqttReceiver:
             try:
                 self._connect()
                 self._serve()
-                self._notice_silence()
+                self._session.notice_silence()
             except Exception as error:  # whatever it is, the next connection is worth trying
                 self.counts.errors += 1
-                self._fail(f"{type(error).__name__}: {error}")
+                self._session.fail(f"{type(error).__name__}: {error}")
             self._client.abandon()
-            if self._accepted:
+            if self._session.accepted:
                 backoff_ms = self.settings.reconnect_backoff_ms_min
-            self.connected = False
+            self._session.connected = False
             # spread, so that ten thousand gateways do not come back in the same second
             self._stopping.wait(backoff_ms * random.uniform(0.5, 1.0) / 1000)  # noqa: S311 - no secret
             backoff_ms = min(backoff_ms * 2, self.settings.reconnect_backoff_ms_max)
 
     def _connect(self) -> None:
-        self._answered = self._accepted = False
-        self._subscribe_again_s = None
         self._connection = self._connection._replace(number=self._connection.number + 1)
-        self._client, self._parser = self._new_client(), self._new_parser()
+        self._client, self._parser = self._session.new_client(), self._new_parser()
         self._client.open()
 
     def _serve(self) -> None:
@@ -160,7 +152,7 @@ class MqttReceiver:
             if writable or self._client.want_write():
                 self._client.loop_write()
             self._keep_alive(is_full)
-            self._retry_subscribing()
+            self._session.retry_subscribing(self._client)
 
     def _drain_wakes(self) -> None:
         while len(os.read(self._wake_reader, 4096)) == 4096:
@@ -232,73 +224,3 @@ class MqttReceiver:
             self._client.loop_write()
             if self._clock.monotonic_s() > deadline_s:
                 break
-
-    def _notice_silence(self) -> None:
-        """[MQTT5 3.1.2.2] A broker of another version should say so; some just close the connection."""
-        self._silent_ends = 0 if self._answered or self.counts.connections else self._silent_ends + 1
-        if self._silent_ends >= _SILENT_ENDS_MAX:
-            self._silent_ends = 0
-            self._try_other_version()
-
-    def _try_other_version(self) -> None:
-        if self.settings.protocol == "auto":
-            self._is_v5 = not self._is_v5
-            self._log.info("mqtt_protocol", version="5" if self._is_v5 else "3.1.1")
-
-    def on_connect(self, _client: Any, _data: Any, flags: Any, reason: Any, _extra: Any) -> None:
-        """Subscribe, or note why not."""
-        self._answered = True
-        if reason.is_failure:
-            self._fail(f"broker refuses: {reason}")
-            if reason.value == UNSUPPORTED_VERSION:
-                self._try_other_version()
-            return
-        self._accepted = True
-        self.counts.connections += 1
-        if not flags.session_present and self.counts.connections > 1:
-            self.counts.sessions_lost += 1
-            self._log.warning("mqtt_session_lost", advice="messages sent while we were away may be gone")
-        self._log.info("mqtt_connected", session_present=flags.session_present, protocol=self.protocol)
-        self._subscribe()
-
-    @property
-    def protocol(self) -> str:
-        """The version of MQTT that is spoken, or tried."""
-        return "5" if self._is_v5 else "3.1.1"
-
-    def _subscribe(self) -> None:
-        self._subscribe_again_s = None
-        self._subscribed_by = self._client.subscribe_to(self.settings.subscriptions, self.settings.qos)
-        if self.settings.drop_counter_topic:  # where we may not read it, there is nothing to be told
-            self._client.subscribe_to([self.settings.drop_counter_topic], qos=0)
-
-    def on_subscribe(self, _client: Any, _data: Any, message_id: int, reasons: list[Any], _extra: Any) -> None:
-        """All or nothing: with a subscription missing we are not connected."""
-        if message_id != self._subscribed_by:
-            return
-        refused = [
-            f"{topic_filter}: {reason}"
-            for topic_filter, reason in zip(self.settings.subscriptions, reasons, strict=False)
-            if reason.value >= _FAILURE
-        ]
-        if refused:
-            self._fail(f"broker refuses subscription to {', '.join(refused)}")
-            self._subscribe_again_s = self._clock.monotonic_s() + _SUBSCRIBE_RETRY_S
-        else:
-            self.connected, self.fault = True, None
-
-    def _retry_subscribing(self) -> None:
-        if self._subscribe_again_s is not None and self._clock.monotonic_s() >= self._subscribe_again_s:
-            self._subscribe()
-
-    def on_disconnect(self, _client: Any, _data: Any, _flags: Any, reason: Any, _extra: Any) -> None:
-        """Note why."""
-        if not self._stopping.is_set() and (self._accepted or self.fault is None):
-            self._fail(f"disconnected: {reason}")
-        self.connected = False
-
-    def _fail(self, fault: str) -> None:
-        self.connected = False
-        if fault != self.fault:
-            self._log.warning("mqtt_fault", fault=fault)
-        self.fault = fault
