@@ -24,6 +24,7 @@ from local import ports
 from local.processes import Processes
 from local.servers import apache_kafka, apache_kafka_jars, kafka, mongo, mqtt, named
 from tests.certificates import Authority
+from tests.cloud_worker import World
 
 _TOPICS_GONE_LIMIT_S = 20.0
 
@@ -146,6 +147,25 @@ def mongo_database(mongodb_uri: str) -> Iterator[str]:
     yield name
     with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
         client.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def world_database(mongodb_uri: str) -> Iterator[str]:
+    """One database for all `world`s: building its indexes takes longer than most of their tests."""
+    name = f"test_world_{secrets.token_hex(4)}"
+    yield name
+    with pymongo.MongoClient[dict[str, Any]](mongodb_uri) as client:
+        client.drop_database(name)
+
+
+@pytest.fixture
+def world(mongodb_uri: str, world_database: str) -> Iterator[World]:
+    """An empty database and workers of the twin service on it."""
+    made = World(mongodb_uri, world_database)
+    yield made
+    for name in made.store.database.list_collection_names():
+        made.store.database[name].delete_many({})
+    made.client.close()
 
 
 @pytest.fixture(scope="module")

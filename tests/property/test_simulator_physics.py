@@ -113,7 +113,7 @@ def test_what_is_sent_as_charge_agrees_with_power_and_capacity(seed):
 @given(seeds)
 def test_power_is_voltage_times_current(seed):
     engine = _engine(seed, full_snapshot_s=1.0)
-    for paths in series(run(engine, 300)).values():
+    for paths in series(run(engine, 100)).values():
         volts = dict(paths.get(f"{_BATTERY}.CurrentVoltage", []))
         amperes = dict(paths.get(f"{_BATTERY}.CurrentCurrent", []))
         for ts_ms, watts in paths.get(f"{_BATTERY}.CurrentPower", []):
@@ -143,7 +143,7 @@ def test_a_car_gains_what_the_station_meters_times_the_efficiency(seed):
 @given(seeds)
 def test_car_and_station_tell_the_same_session(seed):
     engine = _engine(seed, full_snapshot_s=1.0)
-    messages = run(engine, 300)
+    messages = run(engine, 100)
     sent = series(messages)
     checked = 0
     for station, event in events(messages):
@@ -171,9 +171,9 @@ def test_car_and_station_tell_the_same_session(seed):
 @few
 @given(seeds)
 def test_a_finished_session_meters_what_its_events_say(seed):
-    engine = _engine(seed, vehicles=30, stations=10, interval_s=10)
+    engine = _engine(seed, vehicles=30, stations=10, interval_s=10, step_s=2.0)
     by_transaction = defaultdict(list)
-    for asset, event in events(run(engine, 3_000)):
+    for asset, event in events(run(engine, 1_500)):
         if event["type"] == "charging_session":
             by_transaction[asset, event["transaction_id"]].append(event)
     for told in by_transaction.values():
@@ -213,8 +213,8 @@ def test_a_trip_event_tells_the_distance_of_the_odometer(seed):
 @few
 @given(seeds)
 def test_healthy_assets_stay_clear_of_every_threshold(seed):
-    engine = _engine(seed, interval_s=10)
-    for paths in series(run(engine, 2_400)).values():
+    engine = _engine(seed, interval_s=10, step_s=2.0)
+    for paths in series(run(engine, 1_200)).values():
         for path, entries in paths.items():
             values = [value for _, value in entries]
             if path.endswith("EngineCoolant.Temperature"):
