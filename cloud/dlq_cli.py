@@ -7,9 +7,8 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final, NamedTuple, NoReturn
 
 import typer
 from confluent_kafka import KafkaException
@@ -21,19 +20,17 @@ from rich.table import Table
 from cloud import store
 from cloud.config import CloudSettings
 from cloud.deadletters import Graveyard, NotDeletedError
-from cloud.dlq import actions, marks, show
-from cloud.dlq.actions import Purge, Replay, Selected
+from cloud.dlq import actions, choosing, marks, show, tables
+from cloud.dlq.actions import Purge, Selected
 from cloud.dlq.letters import Wanted, topic_of
-from cloud.queries import formats, parsing
 from cloud.queries.faults import Fault
 from runtime import exits, logs, settings
-from wire.malformed import Reason
-from wire.topics import DEAD_LETTER_TOPICS
 
 dlq_app: Final = typer.Typer(help="Messages that could not be used.", no_args_is_help=True)
 
 _MONGO_TIMEOUT_MS: Final = 3_000
 _LIMIT_MAX: Final = 100_000
+_UNKNOWN: Final = "what was replayed is remembered in MongoDB, which does not answer"
 
 ConfigOption = Annotated[
     Path | None, typer.Option(help="TOML file; the environment overrides it.", envvar="FLEETFOLD_CLOUD_CONFIG")
@@ -61,20 +58,23 @@ def dlq_list(
     config: ConfigOption = None,
 ) -> None:
     """List dead letters: where they came from, why they could not be used, whether they were replayed."""
-    wanted, loaded = _wanted(topic, reason, asset, since, before), _load(config)
+    wanted = _wanted(topic, reason, asset, since, before)
     shown: list[Selected] = []
     tally: Counter[tuple[str, str]] = Counter()
-    with _graveyard(loaded) as graveyard, _database(loaded) as database:
+    with _opened(config) as (graveyard, database):
         for selected in actions.select(graveyard.scan(wanted.topics), wanted, database if not counts else None):
             tally[selected.buried.topic, str(selected.buried.letter.reason)] += 1
             if len(shown) < limit and not counts:
                 shown.append(selected)
-    if counts:
-        _print_counts(tally, as_json)
-    elif as_json:
-        typer.echo(json.dumps([show.fields(*selected) for selected in shown]))
+    if as_json:
+        rows = tables.count_fields(tally) if counts else [show.fields(*selected) for selected in shown]
+        typer.echo(json.dumps(rows))
+    elif not tally:
+        typer.echo("no dead letters")
     else:
-        _print_letters(shown, tally)
+        Console().print(tables.counts(tally) if counts else tables.letters(shown))
+        if not counts:
+            typer.echo(f"{len(shown)} of {tally.total()}: {tables.by_reason(tally)}")
 
 
 @dlq_app.command("show")
@@ -90,8 +90,7 @@ def dlq_show(
     topic = topic_of(name)
     if topic is None or not (partition.isdigit() and offset.isdigit()):
         _fail(f"{place!r:.80} is no place such as fleet.signals.v1.dlq/0/17", exits.USAGE)
-    loaded = _load(config)
-    with _graveyard(loaded) as graveyard, _database(loaded) as database:
+    with _opened(config) as (graveyard, database):
         buried = graveyard.at(topic, int(partition), int(offset))
         if buried is None:
             _fail(f"nothing lies at {place}: it expired, was purged, or never was", exits.FAILED)
@@ -116,20 +115,16 @@ def dlq_replay(
     config: ConfigOption = None,
 ) -> None:
     """Put dead letters back where they came from, to be processed again. Twice changes nothing in the twins."""
-    wanted, loaded = _wanted(topic, reason, asset, since, before), _load(config)
-    with _graveyard(loaded) as graveyard, _database(loaded) as database:
+    wanted, manner = _wanted(topic, reason, asset, since, before), _Manner(dry_run, yes, as_json)
+    with _opened(config) as (graveyard, database):
         if database is None:
-            _fail("what was replayed is remembered in MongoDB, which does not answer", exits.UNREACHABLE)
+            _fail(_UNKNOWN, exits.UNREACHABLE)
         plan = actions.replay(graveyard, database, wanted, again, dry=True, progress=_silent)
-        if not dry_run and plan.total:
-            if not as_json:
-                _print_replay(plan, "to replay")
-            _confirm(f"put {plan.total} dead letters back?", yes)
+        if not as_json and not dry_run and plan.total:
+            Console(stderr=True).print(tables.replay(plan, "to replay"))
+        if manner.goes_on(plan.total, "put {} dead letters back?"):
             plan = actions.replay(graveyard, database, wanted, again, dry=False, progress=_progress)
-    if as_json:
-        typer.echo(json.dumps(_replay_fields(plan, dry_run)))
-    else:
-        _print_replay(plan, "to replay" if dry_run else "replayed")
+    manner.say(tables.replay_fields(plan, dry_run), tables.replay(plan, "to replay" if dry_run else "replayed"))
 
 
 @dlq_app.command("purge")
@@ -143,54 +138,62 @@ def dlq_purge(
     config: ConfigOption = None,
 ) -> None:
     """Delete dead letters for good, from the oldest on, up to the first that is to stay."""
-    wanted, loaded = _wanted(topic, None, None, None, before), _load(config)
-    with _graveyard(loaded) as graveyard, _database(loaded) as database:
+    wanted, manner = _wanted(topic, None, None, None, before), _Manner(dry_run, yes, as_json)
+    with _opened(config) as (graveyard, database):
         if replayed and database is None:
-            _fail("what was replayed is remembered in MongoDB, which does not answer", exits.UNREACHABLE)
+            _fail(_UNKNOWN, exits.UNREACHABLE)
         everything = actions.select(graveyard.scan(wanted.topics), Wanted(wanted.topics), database)
         plan = actions.plan_purge(
             everything, lambda one: wanted.matches(one.buried) and (one.replayed is not None or not replayed)
         )
         if plan.held_back:
             typer.echo(f"{plan.held_back} more match, but lie behind letters that stay", err=True)
-        if plan.letters and not dry_run:
-            _confirm(f"delete {plan.letters} dead letters for good?", yes)
+        if manner.goes_on(plan.letters, "delete {} dead letters for good?"):
             _purge(graveyard, database, plan)
-    if as_json:
-        typer.echo(json.dumps({"deleted": plan.letters, "held_back": plan.held_back, "dry_run": dry_run}))
-    else:
-        typer.echo(f"{plan.letters} dead letters {'to delete' if dry_run else 'deleted'}")
+    fields = {"deleted": plan.letters, "held_back": plan.held_back, "dry_run": dry_run}
+    manner.say(fields, f"{plan.letters} dead letters {'to delete' if dry_run else 'deleted'}")
+
+
+class _Manner(NamedTuple):
+    """How something that changes dead letters is done."""
+
+    dry_run: bool
+    yes: bool
+    as_json: bool
+
+    def goes_on(self, count: int, question: str) -> bool:
+        """Whether to do it, with so many letters; ends the command when a person says no."""
+        if self.dry_run or not count:
+            return False
+        if not self.yes and not typer.confirm(question.format(count), err=True):
+            _fail("nothing was done", exits.FAILED)
+        return True
+
+    def say(self, fields: dict[str, Any], shown: Table | str) -> None:
+        """What was done, or would be."""
+        if self.as_json:
+            typer.echo(json.dumps(fields))
+        elif isinstance(shown, str):
+            typer.echo(shown)
+        else:
+            Console().print(shown)
 
 
 def _wanted(
     topic: list[str] | None, reason: list[str] | None, asset: list[str] | None, since: str | None, before: str | None
 ) -> Wanted:
-    names = {name: topic_of(name) for name in topic or ()}
-    known = ", ".join(DEAD_LETTER_TOPICS)
-    faults = [f"--topic {name!r:.60}: one of {known}" for name, found in names.items() if found is None]
-    faults += [f"--reason {each!r:.40}: one of {', '.join(Reason)}" for each in reason or () if each not in set(Reason)]
-    times = {"--since": _moment(since), "--before": _moment(before)}
-    faults += [f"{option}: {moment.text}" for option, moment in times.items() if isinstance(moment, Fault)]
-    if faults:
-        _fail("\n".join(faults), exits.USAGE)
-    since_ms, before_ms = (moment if isinstance(moment, int) else None for moment in times.values())
-    chosen = tuple(found for found in names.values() if found is not None)
-    return Wanted(chosen or DEAD_LETTER_TOPICS, frozenset(reason or ()), frozenset(asset or ()), since_ms, before_ms)
+    found = choosing.wanted(topic or (), reason or (), asset or (), since, before)
+    if isinstance(found, Fault):
+        _fail(found.text, exits.USAGE)
+    return found
 
 
-def _moment(text: str | None) -> int | Fault | None:
-    """A duration ago or a date, in ms since 1970; a time without zone is UTC."""
-    if text is None:
-        return None
-    now = datetime.now(UTC)
-    ago = parsing.duration(text)
-    if not isinstance(ago, Fault):
-        return int((now - ago).timestamp() * 1000)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return Fault(f"{text!r:.40} is neither a duration such as 2h or 7d nor a date such as 2026-01-31T12:00")
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+@contextmanager
+def _opened(config: Path | None) -> Iterator[tuple[Graveyard, Database[dict[str, Any]] | None]]:
+    """The dead letters, and the database if it answers."""
+    loaded = _load(config)
+    with _graveyard(loaded) as graveyard, _database(loaded) as database:
+        yield graveyard, database
 
 
 @contextmanager
@@ -227,61 +230,6 @@ def _purge(graveyard: Graveyard, database: Database[dict[str, Any]] | None, plan
             f"the broker deleted nothing: {error}. Not every broker knows DeleteRecords, Apache Kafka does",
             exits.FAILED,
         )
-
-
-def _confirm(question: str, yes: bool) -> None:
-    if not yes and not typer.confirm(question, err=True):
-        _fail("nothing was done", exits.FAILED)
-
-
-def _print_letters(shown: list[Selected], tally: Counter[tuple[str, str]]) -> None:
-    if not shown:
-        typer.echo("no dead letters")
-        return
-    table = Table("place", "asset", "reason", "detail", "bytes", "replayed", box=None)
-    for buried, replayed in shown:
-        letter = buried.letter
-        texts = [buried.place, letter.asset_id, letter.reason, letter.detail[:80], str(letter.size)]
-        table.add_row(*map(formats.printable, texts), "yes" if replayed is not None else "")
-    Console().print(table)
-    by_reason: Counter[str] = Counter()
-    for (_, reason), count in tally.items():
-        by_reason[reason] += count
-    of_all = ", ".join(f"{count} {reason}" for reason, count in by_reason.most_common())
-    typer.echo(f"{len(shown)} of {tally.total()}: {of_all}")
-
-
-def _print_counts(tally: Counter[tuple[str, str]], as_json: bool) -> None:
-    rows = [{"topic": topic, "reason": reason, "count": count} for (topic, reason), count in tally.most_common()]
-    if as_json:
-        typer.echo(json.dumps(rows))
-        return
-    table = Table("topic", "reason", "count", box=None)
-    for row in rows:
-        table.add_row(*map(str, row.values()))
-    Console().print(table if rows else "no dead letters")
-
-
-def _replay_fields(plan: Replay, dry: bool) -> dict[str, Any]:
-    return {
-        "replayed": 0 if dry else plan.total,
-        "to_replay": plan.total if dry else 0,
-        "topics": dict(plan.returned),
-        "reasons": dict(plan.reasons),
-        "already_replayed": plan.already,
-        "stuck": dict(plan.stuck),
-    }
-
-
-def _print_replay(plan: Replay, verb: str) -> None:
-    table = Table("letters", "", "", box=None)
-    for topic, count in plan.returned.items():
-        table.add_row(str(count), verb, f"to {topic}")
-    if plan.already:
-        table.add_row(str(plan.already), "left", "replayed before (--again takes them too)")
-    for why, count in plan.stuck.most_common():
-        table.add_row(str(count), "left", why)
-    Console(stderr=verb == "to replay").print(table if table.rows else "no dead letters match")
 
 
 def _progress(done: int) -> None:

@@ -17,14 +17,15 @@ from wire.malformed import Malformed
 from wire.topics import Channel
 
 RUN_S = 3_000
+STEP_S = 2
 
 
 def _run(run_s=RUN_S, **rates):
-    fleet = FleetSection(vehicles=30, stations=4, seed=3, reboots_per_day=0.0, sleepers=0.0)
+    fleet = FleetSection(vehicles=30, stations=4, seed=3, reboots_per_day=0.0, sleepers=0.0, step_s=STEP_S)
     quirks, send = QuirkSection(**rates), SendSection(misbehave=0.0)
     engine = Engine(SimulatorSettings(fleet=fleet, faults=NO_FAULTS, quirks=quirks, send=send), START_MS)
     sent = defaultdict(list)
-    for _ in range(run_s):
+    for _ in range(run_s // STEP_S):
         for message in engine.step():
             sent[message.device].append((engine.now_ms, message))
     for message in engine.finish():
