@@ -192,10 +192,10 @@ class Spool:
         chain, lanes = self._chains[storage_class], self._lanes[storage_class]
         oldest, boundary = chain.segments[0], chain.start_of(1)
         lost = lanes.lost_before(boundary)
-        self._carry(self._gaps_in(storage_class, 1))
         if lost is None:
             self._disk.delete(str(oldest.name))
         else:
+            self._carry(self._gaps_in(storage_class, 1))
             gap = GapName(*lost, Reason.EVICTED)
             self._disk.rename(str(oldest.name), str(gap))
             self._owe(gap)

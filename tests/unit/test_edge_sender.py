@@ -1,5 +1,9 @@
 """What is sent first: events, then live and backlog side by side, and what waits for a free link."""
 
+from collections import Counter
+
+import pytest
+
 from edge.link import LinkCost
 from edge.spool.records import StorageClass
 from edge.upload import Upload
@@ -114,6 +118,23 @@ def test_events_overtake_signals() -> None:
     world.turns(2)
     world.sink.deliver()
     assert world.delivered()[0] == 999
+
+
+@pytest.mark.parametrize("share_percent", [0, 10, 50])
+def test_signals_have_their_share_while_more_events_come_than_kafka_takes(share_percent: int) -> None:
+    world = World(window_bytes_max=8_000, upload=Upload(0, signals_share_percent=share_percent))
+    world.sink.room = 1
+    for _ in range(400):
+        world.receiver.signals(*range(15), size=200)
+        for number in range(30):
+            world.receiver.put(EVENTS_TOPIC, f"{100_000 + number}:".encode() + b"x" * 200, 1 + number)
+        world.turns(1)
+        world.sink.deliver()
+    assert world.spool.undelivered_of(StorageClass.EVENTS) > 1_000, "events never ceased to wait"
+    bytes_of = Counter[StorageClass]()
+    for parcel in world.sink.delivered[50:]:
+        bytes_of[parcel.storage_class] += len(parcel.value)
+    assert bytes_of[StorageClass.SIGNALS] / bytes_of.total() == pytest.approx(share_percent / 100, abs=0.03)
 
 
 def test_signals_wait_for_a_free_link_and_events_do_not() -> None:
