@@ -5,7 +5,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import msgpack
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 from edge.spool.records import Message
 from tests import edge_rules_world as world
@@ -245,7 +245,7 @@ strange = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=250)
+@settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow])  # the first text loads Unicode's tables
 @given(st.lists(strange.map(msgpack.packb) | st.binary(max_size=40), max_size=4), on_change, captures)
 @example(
     [b'{"v":1,"ts":1750000000000,"signals":{"1":3},"more":' + b"9" * 40 + b"}"],
