@@ -54,7 +54,7 @@ class FoldSettings(Section):
     silent_after_s: int = Field(900, ge=1)
     silence_check_interval_s: int = Field(15, ge=1)
     relink_interval_s: int = Field(30, ge=1)
-    census_interval_s: int = Field(2, ge=1)
+    census_interval_s: int = Field(15, ge=1)
 
 
 class RetentionSettings(Section):

@@ -22,10 +22,10 @@ VALUES: Final = "search.values"
 SEEN: Final = "search.seen"
 PLACE: Final = "search.place"
 SEEN_STEP_MS: Final = 300_000
-PLACE_STEP_DEGREES: Final = 0.02
-"""In latitude as in longitude: 2.2 km at most."""
+PLACE_STEP_DEGREES: Final = 0.05
+"""In latitude as in longitude: 5.6 km at most. A car on a motorway moves its copy every three minutes."""
 
-PLACE_STEP_M_MAX: Final = 3_200.0
+PLACE_STEP_M_MAX: Final = 7_900.0
 """How far a copy may lie from the place itself: the diagonal, at the equator."""
 
 STEPS: Final[Mapping[int, float]] = MappingProxyType(

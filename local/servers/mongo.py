@@ -16,10 +16,20 @@ from local.servers.base import Server, ServerError
 
 _REPLICA_SET: Final = "rs0"
 _CACHE_GB: Final = "3"
+_EVICTION: Final = (
+    "eviction_dirty_target=20",
+    "eviction_dirty_trigger=40",
+    "eviction_updates_target=15",
+    "eviction_updates_trigger=30",
+)
+"""Per cent of the cache. By default pages leave it at 5 per cent dirty and 2.5 of updates, and writers wait for that:
+twins, which all change within seconds, go to disk again and again between checkpoints. With these the fold is 1.6 times
+as fast (measured, 30,000 twins)."""
 _LEAN: Final = (
     *("--setParameter", "diagnosticDataCollectionEnabled=false"),  # samples itself every second otherwise
     # For how long every former version of a document is kept, and written to disk; 300 otherwise. Nobody reads them.
     *("--setParameter", "minSnapshotHistoryWindowInSeconds=5"),
+    *("--wiredTigerEngineConfigString", ",".join(_EVICTION)),
 )
 _ANSWER_LIMIT_MS: Final = 1_000
 _NOT_YET_INITIALIZED: Final = 94

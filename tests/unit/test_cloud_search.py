@@ -39,7 +39,7 @@ def test_the_first_copies_are_exact_and_only_of_what_is_searched() -> None:
     ("values", "place", "seen_ms"),
     [
         ({VOLTAGE: 12.6}, (11.5, 48.1), 1_000),
-        ({VOLTAGE: 12.0, SPEED: 90.0}, (11.519, 48.081), 1_000 + SEEN_STEP_MS),
+        ({VOLTAGE: 12.0, SPEED: 90.0}, (11.549, 48.051), 1_000 + SEEN_STEP_MS),
         ({VOLTAGE: 12.3}, None, 1_000),
     ],
 )
@@ -54,7 +54,7 @@ def test_what_moved_less_than_a_step_leaves_the_copies_alone(values: Any, place:
         ({VOLTAGE: 11.0}, (11.51, 48.1), 2_000, Search({VOLTAGE: 11.0, KIND: "HYBRID"}, (11.5, 48.1), 1_000)),
         ({KIND: "ELECTRIC"}, None, 2_000, Search({VOLTAGE: 12.3, KIND: "ELECTRIC"}, (11.5, 48.1), 1_000)),
         ({DTCS: []}, None, 2_000, Search({VOLTAGE: 12.3, KIND: "HYBRID", DTCS: []}, (11.5, 48.1), 1_000)),
-        ({}, (11.5, 48.13), 2_000, Search({VOLTAGE: 12.3, KIND: "HYBRID"}, (11.5, 48.13), 1_000)),
+        ({}, (11.5, 48.16), 2_000, Search({VOLTAGE: 12.3, KIND: "HYBRID"}, (11.5, 48.16), 1_000)),
         ({}, None, 999, Search({VOLTAGE: 12.3, KIND: "HYBRID"}, (11.5, 48.1), 999)),
         ({}, None, 301_001, Search({VOLTAGE: 12.3, KIND: "HYBRID"}, (11.5, 48.1), 301_001)),
     ],
