@@ -19,6 +19,8 @@ class Tansu(Server):
     """A restart forgets every topic and offset: for what must survive a kill, use Apache Kafka."""
 
     name = "tansu"
+    stop_grace_s = 0.2
+    """It has nothing to write, and does not end while a client is connected."""
 
     @property
     def url(self) -> str:
