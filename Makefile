@@ -30,7 +30,7 @@ PYTHON = $(shell for python in python3.11 python3 python3.12 python3.13 python3.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo headline headline-search headline-smoke test test-kafka test-fold-chaos test-edge-chaos bench-edge bench-edge-smoke bench-fold bench-simulator lint format clean
+.PHONY: help setup demo headline headline-search headline-smoke test test-kafka test-fold-chaos test-edge-chaos bench-edge bench-edge-smoke bench-fold bench-simulator bench-simulator-smoke lint format clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -77,6 +77,9 @@ bench-fold: $(VENV)/.dev ## how fast twins are folded, beside the limits of the 
 
 bench-simulator: $(VENV)/.dev ## what 100,000 simulated vehicles cost, how fast their time can run (needs mosquitto; 1 minute)
 	@exec $(BIN)/python -m benchmarks.simulator
+
+bench-simulator-smoke: $(VENV)/.dev ## the same in seconds: it proves the bench, not the speed
+	@exec $(BIN)/python -m benchmarks.simulator --smoke
 
 lint: $(VENV)/.dev ## ruff and mypy
 	$(BIN)/ruff check $(CODE)

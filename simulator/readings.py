@@ -15,7 +15,6 @@ from simulator.energy import Energy
 from simulator.faults import Fault
 from simulator.fleet import Fleet
 from simulator.plans import Mode
-from wire.topics import Kind
 
 SYSTEM_STATES: Final = ("LOCK", "OFF", "ON", "START")
 AVAILABILITY: Final = ("Available", "Occupied", "Faulted")
@@ -283,11 +282,6 @@ def of_stations(layout: Table, fleet: Fleet, rows: Rows) -> Floats:
         "Station.DataLink.SignalStrength": stations.signal_dbm[rows],
     }
     return _matrix(layout, values, len(rows))
-
-
-def vehicle_ids(seed: int, count: int) -> list[str]:
-    """The ids of the first `count` vehicles."""
-    return [identity.asset_id(seed, Kind.VEHICLE, row) for row in range(count)]
 
 
 def trouble_codes(planned: list[Fault]) -> list[str]:
