@@ -189,9 +189,10 @@ def _lengths(next_road: Integers, end: Integers, length_m: Floats) -> Floats:
     reached, metres = end[next_road], length_m[next_road]
     np.fill_diagonal(reached, goals)
     np.fill_diagonal(metres, 0.0)
-    while (reached != goals).any():
+    for _ in range(len(goals).bit_length()):
         metres += metres[reached, goals]
         reached = reached[reached, goals]
+    assert (reached == goals).all(), "a way leads round and round"
     return metres.astype(np.float32)
 
 
