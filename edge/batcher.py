@@ -4,7 +4,7 @@ Order per asset, channel and stream is that of `add`. Memory is bounded by the c
 """
 
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from edge.parcels import Claim
@@ -26,22 +26,23 @@ class Group:
     """Bundles of one series and stream, (first sequence, bundle), and the records they settle."""
 
     opened_s: float
-    members: list[tuple[int, Bundle]] = field(default_factory=list)
-    claims: list[Claim] = field(default_factory=list)
-    count: int = 0
+    members: list[tuple[int, Bundle]]
+    claims: list[Claim]
+    count: int
     """Of payloads."""
-    size_bytes: int = 0
+    size_bytes: int
 
     def add(self, sequence: int, bundle: Bundle, chunk: Chunk) -> None:
         """Append one bundle."""
+        _, _, count, packed = bundle
         self.members.append((sequence, bundle))
-        self.count += bundle.payload_count
-        self.size_bytes += len(bundle.packed)
-        claims = self.claims
-        if claims and claims[-1].chunk is chunk:
-            claims[-1] = Claim(chunk, claims[-1].record_count + bundle.payload_count)
+        self.count += count
+        self.size_bytes += len(packed)
+        claimed, claimed_count = self.claims[-1]
+        if claimed is chunk:
+            self.claims[-1] = Claim(chunk, claimed_count + count)
         else:
-            claims.append(Claim(chunk, bundle.payload_count))
+            self.claims.append(Claim(chunk, count))
 
 
 class Batcher:
@@ -63,35 +64,32 @@ class Batcher:
 
     def add(self, sequence: int, bundle: Bundle, chunk: Chunk, now_s: float) -> None:
         """Put a bundle into its group; one that is larger than a batch may be is split."""
-        limits = self._limits
-        size = len(bundle.packed)
-        if bundle.payload_count > 1 and (bundle.payload_count > limits.frames_max or size > limits.bytes_max):
-            for part in records.split(bundle, limits.frames_max, limits.bytes_max):
+        frames_max, bytes_max, _ = self._limits
+        _, _, count, packed = bundle
+        if count > 1 and (count > frames_max or len(packed) > bytes_max):
+            for part in records.split(bundle, frames_max, bytes_max):
                 self._add(sequence, part, chunk, now_s)
                 sequence += part.payload_count
         else:
             self._add(sequence, bundle, chunk, now_s)
 
     def _add(self, sequence: int, bundle: Bundle, chunk: Chunk, now_s: float) -> None:
-        key = (bundle.series, chunk.stream)
+        frames_max, bytes_max, _ = self._limits
+        series, _, count, packed = bundle
+        size = len(packed)
+        key = (series, chunk.stream)
         group = self._open.get(key)
-        if group is not None and not self._has_room(group, bundle):
+        if group is not None and (group.count + count > frames_max or group.size_bytes + size > bytes_max):
             self._full.append(self._open.pop(key))
             group = None
         if group is None:
-            group = self._open[key] = Group(now_s)
-        group.add(sequence, bundle, chunk)
-        self.size_bytes += len(bundle.packed)
+            group = self._open[key] = Group(now_s, [(sequence, bundle)], [Claim(chunk, count)], count, size)
+        else:
+            group.add(sequence, bundle, chunk)
+        self.size_bytes += size
         self.bundle_count += 1
-        if group.count >= self._limits.frames_max:
+        if group.count >= frames_max:
             self._full.append(self._open.pop(key))
-
-    def _has_room(self, group: Group, bundle: Bundle) -> bool:
-        limits = self._limits
-        return (
-            group.count + bundle.payload_count <= limits.frames_max
-            and group.size_bytes + len(bundle.packed) <= limits.bytes_max
-        )
 
     def pop(self, now_s: float, everything: bool = False) -> Group | None:
         """A group that is full or due, or with `everything` any; None when there is none."""
@@ -99,9 +97,10 @@ class Batcher:
         if self._full:
             group = self._full.popleft()
         elif self._open:
-            key = next(iter(self._open))
-            if everything or now_s >= self._open[key].opened_s + self._limits.age_s:
-                group = self._open.pop(key)
+            key, oldest = next(iter(self._open.items()))
+            if everything or now_s >= oldest.opened_s + self._limits.age_s:
+                del self._open[key]
+                group = oldest
         if group is not None:
             self.size_bytes -= group.size_bytes
             self.bundle_count -= len(group.members)

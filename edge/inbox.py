@@ -3,7 +3,12 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+
+_TOPIC_BYTES: Final = 1_000
+"""What one topic's payloads cost in memory on their way to the spool, beside their bytes, about: with a topic for each
+message that is the most of it."""
 
 
 class Connection(NamedTuple):
@@ -49,7 +54,7 @@ class Delivery:
 class Inbox:
     """Nothing is dropped: who puts reads no more while `is_full`, so that the broker feels it.
 
-    `messages_max` and `bytes_max` are exceeded by one delivery of each broker at most.
+    `messages_max` and `bytes_max` (with what topics cost) are exceeded by one delivery of each broker at most.
     """
 
     def __init__(self, messages_max: int, bytes_max: int) -> None:
@@ -58,6 +63,7 @@ class Inbox:
         self._deliveries: list[Delivery] = []
         self._count = 0
         self._bytes = 0
+        self._topics: set[bytes] = set()
         self._changed = threading.Condition(threading.Lock())
         self._waits_for = 0
         self._closed = False
@@ -79,6 +85,7 @@ class Inbox:
             self._deliveries.append(delivery)
             self._count += delivery.count
             self._bytes += delivery.size_bytes
+            self._topics.update(delivery.payloads)
             if 0 < self._waits_for <= self._count or self.is_full:
                 self._changed.notify()
             return True
@@ -86,7 +93,8 @@ class Inbox:
     @property
     def is_full(self) -> bool:
         """Whether to read no more. For any thread."""
-        return self._count >= self._messages_max or self._bytes >= self._bytes_max
+        size_bytes = self._bytes + _TOPIC_BYTES * len(self._topics)
+        return self._count >= self._messages_max or size_bytes >= self._bytes_max
 
     def take(self, wait_s: float, gather_s: float = 0.0, enough: int = 1) -> list[Delivery]:
         """Everything, oldest first. Waits `wait_s` for the first message, then `gather_s` for `enough` of them."""
@@ -97,6 +105,7 @@ class Inbox:
             was_full = self.is_full
             taken, self._deliveries = self._deliveries, []
             self._count = self._bytes = 0
+            self._topics = set()
         if was_full:
             for notify in self._on_room:
                 notify()

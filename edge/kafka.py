@@ -172,7 +172,7 @@ class KafkaSink:
         if not self._reports:
             return []
         self._last_sign_s = self._clock.monotonic_s()
-        taken = self._reports[:]
+        taken = self._reports[:]  # the list itself is known to what is in flight
         self._reports.clear()
         self._in_flight -= len(taken)
         if any(report.error is None for report in taken):

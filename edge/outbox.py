@@ -123,20 +123,20 @@ class Outbox:
         """Take the client's reports, and wait for the first. Returns how many."""
         reports = self._sink.reports(wait_s)
         now_s = monotonic_s()
+        self._in_flight -= len(reports)
         for parcel, error in reports:
-            self._in_flight -= 1
             self._pacing.settled(len(parcel.value), now_s)
             alone = parcel is self._alone
             if alone:
                 self._alone = None
-            if error is None:
-                self._delivered(parcel)
-                if self._parking.is_parked(parcel.topic):
-                    for waiting in reversed(self._parking.release(parcel.topic)):
-                        self._lineup.put_first(waiting)
-            else:
+            if error is not None:
                 self._counts.kafka_errors[error.name] += 1
                 self._handle(parcel, error, alone, now_s)
+                continue
+            self._delivered(parcel)
+            if self._parking.is_parked(parcel.topic):
+                for waiting in reversed(self._parking.release(parcel.topic)):
+                    self._lineup.put_first(waiting)
         self.is_broken = self.is_broken or self._sink.is_broken
         return len(reports)
 
@@ -158,9 +158,9 @@ class Outbox:
         self._log.error(
             "kafka_refuses", topic=parcel.topic, records=parcel.record_count, code=error.name, error=error.text
         )
-        if parcel.members and parcel.record_count > 1:
+        if parcel.bundle_count and parcel.record_count > 1:
             self._suspects.extendleft(reversed(self._packer.singles(parcel)))
-        elif parcel.members:
+        elif parcel.bundle_count:
             letter = self._packer.refused_letter(parcel, error.text)
             self._counts.dead_letters["refused_by_kafka"] += 1
             self._suspects.appendleft(letter)

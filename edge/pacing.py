@@ -31,6 +31,7 @@ class Pacing:
         self._slot_begin_s = now_s
         self._slot_bytes = 0
         self._best_slot_bytes = 0
+        self._in_flight_bytes_max: float = _IN_FLIGHT_BYTES_MIN
 
     def limit(self, bytes_per_s: int) -> None:
         """Another limit from now on."""
@@ -46,10 +47,6 @@ class Pacing:
             return True
         self._fill(now_s)
         return self._tokens > 0
-
-    @property
-    def _in_flight_bytes_max(self) -> float:
-        return max(_IN_FLIGHT_BYTES_MIN, self._best_slot_bytes * _IN_FLIGHT_S)
 
     def _fill(self, now_s: float) -> None:
         burst = self._bytes_per_s * _BURST_S
@@ -75,6 +72,7 @@ class Pacing:
             # forgets slowly what the link once took, so that a pause does not count as a slow link
             self._best_slot_bytes = int(max(rate, self._best_slot_bytes * 0.8))
             self._slot_begin_s, self._slot_bytes = now_s, 0
+            self._in_flight_bytes_max = max(_IN_FLIGHT_BYTES_MIN, self._best_slot_bytes * _IN_FLIGHT_S)
 
     def measured(self, wire_bytes: int) -> None:
         """What all clients have sent over the wire so far."""

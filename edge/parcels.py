@@ -8,11 +8,12 @@ from edge import letters
 from edge.letters import Letter, Source
 from edge.spool import records as spool_records
 from edge.spool.reader import Chunk
-from edge.spool.records import Bundle, StorageClass
+from edge.spool.records import Bundle, Message, Run, StorageClass
 from wire import batches, records, topics
-from wire.batches import Assembler
+from wire.batches import Around, Assembler
+from wire.messages import Batch
 from wire.records import Headers
-from wire.topics import Channel
+from wire.topics import Address
 
 
 class Claim(NamedTuple):
@@ -24,18 +25,18 @@ class Claim(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Parcel:
-    """A Kafka record. `members` are the bundles of a batch, (first sequence, bundle); none for a dead letter.
-
-    `sequence` is that of the first record: parcels of one asset are sent in this order.
-    """
+    """A Kafka record. `sequence` is that of the first record: parcels of one asset are sent in this order."""
 
     sequence: int
     topic: str
     key: bytes | None
     value: bytes
     headers: Headers
-    members: list[tuple[int, Bundle]]
     claims: list[Claim]
+    bundle_count: int = 0
+    """Of a batch; a dead letter has none."""
+    packed_bytes: int = 0
+    """Of its bundles."""
     storage_class: StorageClass = field(init=False)
     """Of its records."""
     stream: int = field(init=False)
@@ -76,53 +77,85 @@ class Report(NamedTuple):
     error: SendError | None
 
 
+class _Shared(NamedTuple):
+    """What all batches of a kind, channel and stream share."""
+
+    around: Around
+    topic: str
+    headers: Headers
+
+
 class Packer:
     """Makes parcels of what one agent spooled."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self._assembler = Assembler(source.gateway)
-        self._headers = {
-            channel: records.common_headers(
-                type_=f"{channel}.batch.v1",
-                source=f"/gateways/{source.gateway}",
-                content_type=batches.CONTENT_TYPE,
-            )
-            for channel in Channel
-        }
+        self._shared: dict[tuple[bytes, int], _Shared] = {}
+        """By the first two bytes of a series, and the stream."""
 
     def batch(self, members: list[tuple[int, Bundle]], claims: list[Claim]) -> Parcel:
-        """Bundles of one asset and channel, in order."""
-        sequence, first = members[0]
-        address = first.address
-        sequences = [range(start, start + bundle.payload_count) for start, bundle in members]
-        runs = [run for _, bundle in members for run in bundle.runs]
-        packed = [bundle.packed for _, bundle in members]
-        epoch = self.source.epoch_of(claims[0].chunk.stream)
-        value = self._assembler.assemble(address, epoch, sequences, runs, packed)
-        key = address.asset_id.encode()
-        received_ms = first.runs[0].received_ms
-        headers = records.own_headers(self._headers[address.channel], self.source.at(sequence), key, received_ms)
-        return Parcel(sequence, topics.KAFKA_TOPIC_OF[address.channel], key, value, headers, members, claims)
+        """Bundles of one asset and channel, (first sequence, bundle), in order."""
+        sequence, (series, runs, payload_count, packed) = members[0]
+        packed_bytes = len(packed)
+        sequences, pieces = [range(sequence, sequence + payload_count)], [packed]
+        received_ms = runs[0][0]
+        if len(members) > 1:
+            all_runs = list(runs)
+            for start, (_, its_runs, count, its_packed) in members[1:]:
+                sequences.append(range(start, start + count))
+                all_runs += its_runs
+                pieces.append(its_packed)
+                packed_bytes += len(its_packed)
+            runs = tuple(all_runs)
+        key, shared = spool_records.asset_id_of(series), self._shared_by(series, claims[0].chunk.stream)
+        value = self._assembler.assemble(shared.around, key, sequences, runs, pieces)
+        headers = records.own_headers(shared.headers, self.source.at(sequence), key, received_ms)
+        return Parcel(sequence, shared.topic, key, value, headers, claims, len(members), packed_bytes)
+
+    def _shared_by(self, series: bytes, stream: int) -> _Shared:
+        name = (spool_records.code_of(series), stream)
+        shared = self._shared.get(name)
+        if shared is None:
+            kind, _, channel = spool_records.address_of(series)
+            around = self._assembler.around(kind, channel, self.source.epoch_of(stream))
+            headers = records.common_headers(
+                type_=f"{channel}.batch.v1",
+                source=f"/gateways/{self.source.gateway}",
+                content_type=batches.CONTENT_TYPE,
+            )
+            shared = self._shared[name] = _Shared(around, topics.KAFKA_TOPIC_OF[channel], headers)
+        return shared
 
     def singles(self, parcel: Parcel) -> list[Parcel]:
         """The same payloads, each on its own."""
-        chunks = (claim.chunk for claim in parcel.claims for _ in range(claim.record_count))
-        single = [
-            (sequence, part)
-            for start, bundle in parcel.members
-            for sequence, part in enumerate(spool_records.split(bundle, 1, 1), start)
+        chunks = [claim.chunk for claim in parcel.claims for _ in range(claim.record_count)]
+        return [
+            self.batch([(sequence, _bundle(message))], [Claim(chunk, 1)])
+            for (sequence, message), chunk in zip(unpacked(parcel), chunks, strict=True)
         ]
-        return [self.batch([member], [Claim(chunk, 1)]) for member, chunk in zip(single, chunks, strict=True)]
 
     def refused_letter(self, parcel: Parcel, error: str) -> Parcel:
         """The dead letter for a batch of one that Kafka refuses."""
-        ((sequence, bundle),) = parcel.members
-        (message,) = spool_records.messages(bundle)
+        ((sequence, message),) = unpacked(parcel)
         return of_letter(letters.of_message(message, error, self.source, sequence), sequence, parcel.claims[0])
+
+
+def unpacked(parcel: Parcel) -> list[tuple[int, Message]]:
+    """The payloads of a batch, by sequence. A parcel does not keep them beside its value: that is rarely needed."""
+    batch = batches.decode(parcel.value)
+    assert isinstance(batch, Batch), batch  # we made it
+    address = Address(batch.kind, batch.asset_id, batch.channel)
+    triples = zip(batch.sequence_offsets, batch.received_ms, batch.payloads, strict=True)
+    return [(batch.first_sequence + offset, Message(time_ms, address, payload)) for offset, time_ms, payload in triples]
+
+
+def _bundle(message: Message) -> Bundle:
+    series = spool_records.series_of(message.address)
+    return spool_records.bundle(series, [Run(message.received_ms, 1)], [message.payload])
 
 
 def of_letter(letter: Letter, sequence: int, claim: Claim) -> Parcel:
     """A dead letter."""
     key = letter.letter.asset_id.encode() or None
-    return Parcel(sequence, letter.topic, key, letter.letter.value, letter.letter.headers(), [], [claim])
+    return Parcel(sequence, letter.topic, key, letter.letter.value, letter.letter.headers(), [claim])

@@ -90,6 +90,8 @@ class Sender:
         """Of what is on its way, by class and stream."""
         self._delivered_of: dict[Chunk, int] = {}
         """In this turn, of each chunk."""
+        self._leaving_bytes: dict[Chunk, int] = {}
+        """The same of what was on its way, by the first chunk of each parcel."""
         self._delivered_s = -math.inf
         self._is_full = False
         self._split_not_before_s = 0.0
@@ -213,12 +215,15 @@ class Sender:
         self._outbox.rebuild()
         self._batcher.clear()
         self._window_bytes.clear()
+        self._leaving_bytes.clear()
         self._spool.rewind()
 
     def _delivered(self, parcel: Parcel) -> None:
-        for chunk, record_count in parcel.claims:
-            self._delivered_of[chunk] = self._delivered_of.get(chunk, 0) + record_count
-        self._window_bytes[parcel.storage_class, parcel.stream] -= _parcel_weight(parcel)
+        delivered_of, leaving_bytes, claims = self._delivered_of, self._leaving_bytes, parcel.claims
+        for chunk, record_count in claims:
+            delivered_of[chunk] = delivered_of.get(chunk, 0) + record_count
+        first = claims[0].chunk
+        leaving_bytes[first] = leaving_bytes.get(first, 0) + _parcel_weight(parcel)
 
     def _confirm(self, now_s: float) -> None:
         """What was delivered in this turn, by chunk: a chunk has thousands of parcels."""
@@ -226,8 +231,11 @@ class Sender:
             return
         for chunk, record_count in self._delivered_of.items():
             self._spool.confirm(chunk, record_count)
+        for chunk, size_bytes in self._leaving_bytes.items():
+            self._window_bytes[chunk.storage_class, chunk.stream] -= size_bytes
         self._counts.delivered += sum(self._delivered_of.values())
         self._delivered_of.clear()
+        self._leaving_bytes.clear()
         self._delivered_s = now_s
         self._window_bytes = +self._window_bytes
 
@@ -240,6 +248,6 @@ def _letter(record: Record, source: Source, sequence: int) -> Letter:
 
 
 def _parcel_weight(parcel: Parcel) -> int:
-    if not parcel.members:
+    if not parcel.bundle_count:
         return _RECORD_BYTES + len(parcel.value)
-    return _RECORD_BYTES * len(parcel.members) + sum([len(bundle.packed) for _, bundle in parcel.members])
+    return _RECORD_BYTES * parcel.bundle_count + parcel.packed_bytes

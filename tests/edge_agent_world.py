@@ -10,7 +10,7 @@ from edge.link import LinkCost
 from edge.sender import Sender
 from edge.spool.spool import Limits as SpoolLimits
 from edge.upload import Upload
-from tests.edge_disk import ROOMY, ManualClock, MemoryDisk, numbers_of, open_spool
+from tests.edge_disk import ROOMY, ManualClock, MemoryDisk, numbers_in, open_spool
 from tests.edge_fakes import FakeReceiver, FakeSink
 
 
@@ -56,7 +56,7 @@ class World:
             self.clock.advance_ms(pause_ms)
 
     def delivered(self) -> list[int]:
-        return [number for parcel in self.sink.delivered for _, each in parcel.members for number in numbers_of(each)]
+        return [number for parcel in self.sink.delivered for number in numbers_in(parcel)]
 
     def fail(self, *operations: str, error: int = errno.ENOSPC) -> None:
         def fault(operation: str, name: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from edge.parcels import Parcel, unpacked
 from edge.spool import records, spool
 from edge.spool.records import Bundle, Run, StorageClass
 from wire.topics import Address, Channel, Kind
@@ -242,6 +243,11 @@ def number_of(record: Bundle) -> int:
     """The inverse of `message`."""
     (number,) = numbers_of(record)
     return number
+
+
+def numbers_in(parcel: Parcel) -> list[int]:
+    """The numbers of the messages in a batch; a dead letter has none."""
+    return [int(each.payload.partition(b":")[0]) for _, each in unpacked(parcel)] if parcel.bundle_count else []
 
 
 def put(into: spool.Spool, *bundles: Bundle) -> None:

@@ -1,15 +1,15 @@
 """A batch as the value of a Kafka record."""
 
 import functools
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from wire import codec, limits, quick
 from wire.malformed import Malformed, Reason
 from wire.messages import Batch, plain, shaped
-from wire.topics import Address, Channel, Kind
+from wire.topics import Channel, Kind
 
 CONTENT_TYPE: Final = "application/vnd.fleetfold.batch.v1+msgpack"
 _ENCODED_BYTES_MAX: Final = 2 * limits.BATCH_BYTES_MAX
@@ -35,6 +35,9 @@ def decode(raw: bytes) -> Batch | Malformed:
 
 
 _pack: Final = msgspec.msgpack.Encoder().encode
+_SHORT_TEXT: Final = 32
+_TIMES_KEPT: Final = 64
+"""Many batches share a time."""
 
 
 def _fields(**values: Any) -> bytes:
@@ -42,9 +45,20 @@ def _fields(**values: Any) -> bytes:
     return b"".join(_pack(name) + _pack(value) for name, value in values.items())
 
 
+def _packed_text(text: bytes) -> bytes:
+    """[msgpack] fixstr or str 8: enough for an asset id."""
+    size = len(text)
+    return (bytes([0xA0 | size]) if size < _SHORT_TEXT else bytes([0xD9, size])) + text
+
+
 @functools.lru_cache(maxsize=limits.BATCH_FRAMES_MAX + 1)
 def _offsets_without_gap(count: int) -> bytes:
     return _pack(list(range(count)))
+
+
+@functools.lru_cache(maxsize=_TIMES_KEPT)
+def _packed_time(time_ms: int) -> bytes:
+    return _pack(time_ms)
 
 
 def _list_header(count: int) -> bytes:
@@ -52,40 +66,77 @@ def _list_header(count: int) -> bytes:
     return bytes([0x90 | count]) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
 
 
+_ONE: Final = _list_header(1)
+
+
+class Around(NamedTuple):
+    """What stands before and behind the asset id: the same for all batches of a kind, channel and epoch."""
+
+    before: bytes
+    behind: bytes
+
+
 class Assembler:
     """Makes record values of payloads that are packed already: the same bytes as `encode`."""
 
     def __init__(self, gateway: str) -> None:
         required = len(Batch.__struct_fields__) - len(Batch.__struct_defaults__)
-        header = bytes([0x80 | required])  # [msgpack] fixmap: up to 15 fields
-        self._kind = {kind: header + _fields(v=1, kind=kind) + _pack("asset_id") for kind in Kind}
-        rest = _fields(gateway=gateway) + _pack("epoch")
-        self._channel = {channel: _fields(channel=channel) + rest for channel in Channel}
+        self._header = bytes([0x80 | required])  # [msgpack] fixmap: up to 15 fields
+        self._gateway = gateway
         self._first, self._offsets = map(_pack, ("first_sequence", "sequence_offsets"))
         self._times, self._payloads = map(_pack, ("received_ms", "payloads"))
+        self._offset_of_one = b"".join((self._offsets, _offsets_without_gap(1), self._times, _ONE))
+        self._payload_of_one = self._payloads + _ONE
+
+    def around(self, kind: Kind, channel: Channel, epoch: str) -> Around:
+        """For `assemble`; to be kept."""
+        before = self._header + _fields(v=1, kind=kind) + _pack("asset_id")
+        return Around(before, _fields(channel=channel, gateway=self._gateway, epoch=epoch) + self._first)
 
     def assemble(
         self,
-        address: Address,
-        epoch: str,
+        around: Around,
+        asset_id: bytes,
         sequences: Sequence[range],
-        runs: Iterable[tuple[int, int]],
-        packed: Iterable[bytes],
+        runs: Sequence[tuple[int, int]],
+        packed: Sequence[bytes],
     ) -> bytes:
-        """`sequences` of the payloads in order; `runs`: (received ms, how many payloads in a row); `packed`: their
-        msgpack `bin` values, joined in any way."""
+        """`asset_id` in ASCII; `sequences` of the payloads in order; `runs`: (received ms, how many payloads in a row);
+        `packed`: their msgpack `bin` values, joined in any way."""
+        before, behind = around
         first = sequences[0].start
         count = sum(map(len, sequences))
         assert 0 < count <= limits.BATCH_FRAMES_MAX, count
+        head = (before, _packed_text(asset_id), behind, _pack(first))
+        if count == 1:  # what a fleet of sparse devices sends
+            time = _packed_time(runs[0][0])
+            return b"".join((*head, self._offset_of_one, time, self._payload_of_one, *packed))
         header = _list_header(count)
-        parts = [self._kind[address.kind], _pack(address.asset_id), self._channel[address.channel], _pack(epoch)]
-        parts += (self._first, _pack(first), self._offsets)
-        if sequences[-1].stop - first == count:
-            parts.append(_offsets_without_gap(count))
-        else:
-            parts.append(_pack([sequence - first for each in sequences for sequence in each]))
-        parts += (self._times, header)
-        parts += [_pack(time_ms) * number for time_ms, number in runs]
-        parts += (self._payloads, header)
-        parts += packed
-        return b"".join(parts)
+        times = [_packed_time(time_ms) * number for time_ms, number in runs]
+        offsets = _packed_offsets(sequences, first, count)
+        return b"".join((*head, self._offsets, offsets, self._times, header, *times, self._payloads, header, *packed))
+
+
+def _packed_offsets(sequences: Sequence[range], first: int, count: int) -> bytes:
+    if sequences[-1].stop - first == count:
+        return _offsets_without_gap(count)
+    last = sequences[-1].stop - 1 - first
+    if last >= _NUMBERS:
+        return _pack([sequence - first for each in sequences for sequence in each])
+    table = _packed_numbers()
+    parts = [table[_place(each.start - first) : _place(each.stop - first)] for each in sequences]
+    return b"".join((_list_header(count), *parts))
+
+
+_NUMBERS: Final = 65_536
+
+
+@functools.cache
+def _packed_numbers() -> bytes:
+    """[msgpack] All integers of at most two bytes, one behind the other: any run of offsets is a piece of it."""
+    return b"".join(map(_pack, range(_NUMBERS)))
+
+
+def _place(number: int) -> int:
+    """Of a number in `_packed_numbers`: one byte each below 128, two below 256, three from there on."""
+    return number + max(0, number - 128) + max(0, number - 256)

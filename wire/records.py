@@ -24,6 +24,11 @@ def iso_time(time_ms: int) -> str:
 
 
 @functools.lru_cache(maxsize=64)
+def _iso_bytes(time_ms: int) -> bytes:
+    return iso_time(time_ms).encode()
+
+
+@functools.lru_cache(maxsize=64)
 def _iso_second(time_s: int) -> str:
     return datetime.fromtimestamp(time_s, UTC).isoformat().replace("+00:00", "")
 
@@ -50,7 +55,7 @@ def own_headers(common: Headers, id_: str, subject: bytes, time_ms: int) -> Head
 
     An empty `subject` is left out: CloudEvents allows none, but no empty one.
     """
-    own = [*common, ("ce_id", id_.encode("utf-8", "replace")), ("ce_time", iso_time(time_ms).encode())]
+    own = [*common, ("ce_id", id_.encode("utf-8", "replace")), ("ce_time", _iso_bytes(time_ms))]
     if subject:
         own.append(("ce_subject", subject))
     return own

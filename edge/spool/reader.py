@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from edge.spool import records
 from edge.spool.chain import Chain, Position, Segment
 from edge.spool.disk import Disk
-from edge.spool.records import Record, StorageClass
+from edge.spool.records import Bundle, Record, StorageClass
 from edge.spool.scanner import Block, Scanner
 from wire.malformed import Malformed
 
@@ -115,7 +115,7 @@ class Reader:
 
     def _read(self) -> Chunk | None:
         entries: list[tuple[int, Record]] = []
-        size_bytes = 0
+        size_bytes = count = 0
         while size_bytes < self._buffer_bytes:
             try:
                 block = self._next_block()
@@ -125,15 +125,16 @@ class Reader:
                 raise
             if block is not None:
                 read = self._take(block)
-                entries += read
-                size_bytes += block.header.length if read else 0
+                if read:
+                    entries += read
+                    size_bytes += block.header.length
+                    count += block.header.record_count
             elif entries or not self._advance():
                 break
         if not entries:
             self._notice_lost_end()
             return None
         received_ms = records.received_ms_of(entries[0][1])
-        count = sum(records.count_of(record) for _, record in entries)
         chunk = Chunk(self._chain.storage_class, entries, received_ms, count, count, self._next, self._stream, self)
         self._outstanding.append(chunk)
         return chunk
@@ -254,5 +255,5 @@ def _numbered(decoded: list[Record], first_sequence: int) -> list[tuple[int, Rec
     entries: list[tuple[int, Record]] = []
     for record in decoded:
         entries.append((first_sequence, record))
-        first_sequence += records.count_of(record)
+        first_sequence += record.payload_count if type(record) is Bundle else 1
     return entries

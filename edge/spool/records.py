@@ -136,6 +136,9 @@ _SERIES_OF: Final = {
     for k, kind in enumerate(_KINDS)
     for c, channel in enumerate(_CHANNELS)
 }
+_CODES: Final = frozenset(
+    code[:1] + bytes((code[1] | urgent,)) for code in _SERIES_OF.values() for urgent in (0, _URGENT)
+)
 _TOPIC: Final = re.compile(rb"(?:dt|(state))/fleet/([a-z]+)/(%s)/([a-z]+)" % ASSET_ID.pattern.encode())
 
 
@@ -157,6 +160,16 @@ def channel_of(series: bytes) -> Channel:
     return _CHANNELS[series[1] & ~_URGENT]
 
 
+def code_of(series: bytes) -> bytes:
+    """What a series says beside the asset id: the same for all assets of a kind, by channel."""
+    return series[:_SERIES_CODE_BYTES]
+
+
+def asset_id_of(series: bytes) -> bytes:
+    """In ASCII."""
+    return series[_SERIES_CODE_BYTES:]
+
+
 def address_of(series: bytes) -> Address:
     """The inverse of `series_of`. Raises IndexError, ValueError."""
     kind, channel = series[:_SERIES_CODE_BYTES]
@@ -167,6 +180,8 @@ def bundle(series: bytes, runs: Sequence[Run], payloads: list[bytes]) -> Bundle:
     """Pack payloads."""
     assert 0 < len(runs) <= _RUNS_MAX
     count = len(payloads)
+    if count == 1:
+        return Bundle(series, tuple(runs), 1, _pack(payloads[0]))
     header_bytes = 1 if count < _FIXED_LIST else 3 if count < _SHORT_LIST else 5
     return Bundle(series, tuple(runs), count, _pack(payloads)[header_bytes:])
 
@@ -243,10 +258,14 @@ def decode(body: bytes, count: int) -> list[Record] | Malformed:
     offset = found = 0
     try:
         while offset < len(body):
-            read = _bundle if body[offset] == _TAG_BUNDLE else _other
-            record, offset = read(body, offset)
-            found += count_of(record)
-            records.append(record)
+            if body[offset] == _TAG_BUNDLE:
+                bundle_, offset = _bundle(body, offset)
+                found += bundle_.payload_count
+                records.append(bundle_)
+            else:
+                other, offset = _other(body, offset)
+                found += 1
+                records.append(other)
     except (struct.error, ValueError, TypeError, IndexError) as error:
         return Malformed(Reason.CORRUPT, f"record {found} of {count}: {error}")
     if found != count:
@@ -254,7 +273,7 @@ def decode(body: bytes, count: int) -> list[Record] | Malformed:
     return records
 
 
-def _bundle(body: bytes, offset: int) -> tuple[Record, int]:
+def _bundle(body: bytes, offset: int) -> tuple[Bundle, int]:
     _, series_length, run_count, count, length = _BUNDLE.unpack_from(body, offset)
     series_start = offset + _BUNDLE.size
     runs_start = series_start + series_length
@@ -263,7 +282,8 @@ def _bundle(body: bytes, offset: int) -> tuple[Record, int]:
     if end > len(body):
         raise ValueError("ends early")
     series = body[series_start:runs_start]
-    _check(series)
+    if series[:_SERIES_CODE_BYTES] not in _CODES or not series[_SERIES_CODE_BYTES:].isascii():
+        raise ValueError("unknown series")  # no agent of this version can have written it
     if run_count == 1:
         runs: tuple[Run, ...] = (Run(*_RUN.unpack_from(body, runs_start)),)
     else:
@@ -271,13 +291,7 @@ def _bundle(body: bytes, offset: int) -> tuple[Record, int]:
     return Bundle(series, runs, count, body[packed_start:end]), end
 
 
-def _check(series: bytes) -> None:
-    """Raises for what no agent of this version can have written."""
-    if series[0] >= len(_KINDS) or series[1] & ~_URGENT >= len(_CHANNELS) or not series[2:].isascii():
-        raise ValueError("unknown series")
-
-
-def _other(body: bytes, offset: int) -> tuple[Record, int]:
+def _other(body: bytes, offset: int) -> tuple[Refused | Gap, int]:
     tag, length = _OTHER.unpack_from(body, offset)
     start = offset + _OTHER.size
     fields: list[Any] = msgpack.unpackb(body[start : start + length])

@@ -9,7 +9,7 @@ from edge.parcels import Claim, Packer, Parcel
 from edge.spool.chain import Position
 from edge.spool.reader import Chunk
 from edge.spool.records import StorageClass
-from tests.edge_disk import message, number_of
+from tests.edge_disk import message, numbers_in
 from tests.edge_fakes import BROKEN, LATER, REFUSED, FakeSink
 from wire import batches
 from wire.messages import Batch
@@ -39,7 +39,7 @@ class World:
         self.now_s += after_s
         self.outbox.settle(lambda: self.now_s)
         self.outbox.send(self.now_s)
-        return [[number_of(each) for _, each in parcel.members] for parcel in self.sink.held]
+        return [numbers_in(parcel) for parcel in self.sink.held]
 
 
 def test_a_full_client_queue_makes_parcels_wait_in_order() -> None:

@@ -8,7 +8,7 @@ from edge.link import LinkCost
 from edge.spool.records import StorageClass
 from edge.upload import Upload
 from tests.edge_agent_world import World
-from tests.edge_disk import ROOMY, numbers_of
+from tests.edge_disk import ROOMY, numbers_in
 
 EVENTS_TOPIC = "dt/fleet/vehicle/car-1/events"
 
@@ -18,7 +18,7 @@ def by_epoch(world: World) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for parcel in world.sink.delivered:
         epoch = world.sender._source.epoch_of(parcel.stream)
-        found.setdefault(epoch, []).extend(number for _, each in parcel.members for number in numbers_of(each))
+        found.setdefault(epoch, []).extend(numbers_in(parcel))
     return found
 
 

@@ -5,7 +5,7 @@ import pytest
 from wire import batches, codec, limits
 from wire.malformed import Malformed, Reason
 from wire.messages import Batch, plain
-from wire.topics import Address, Channel, Kind
+from wire.topics import Channel, Kind
 
 
 def batch(frames: int = 2, **changes) -> Batch:
@@ -39,7 +39,7 @@ def test_a_batch_is_read_as_it_was_written():
 
 
 @pytest.mark.parametrize("frames", [1, 15, 16, 200, limits.BATCH_FRAMES_MAX])
-@pytest.mark.parametrize("jump", [0, 1, 1_000])
+@pytest.mark.parametrize("jump", [0, 1, 100, 1_000, 64_000, 100_000])
 def test_an_assembled_batch_is_byte_for_byte_an_encoded_one(frames, jump):
     first = 2**40
     late = frames // 3
@@ -56,10 +56,10 @@ def test_an_assembled_batch_is_byte_for_byte_an_encoded_one(frames, jump):
         received_ms=[time_ms for time_ms, count in runs for _ in range(count)],
         payloads=payloads,
     )
-    address = Address(Kind.STATION, "a" * 64, Channel.CONNECTION)
     packed = [codec.to_msgpack(each) for each in payloads]
-    value = batches.Assembler("gw-1").assemble(address, "e1", sequences, runs, packed)
-    assert value == batches.encode(whole)
+    assembler = batches.Assembler("gw-1")
+    around = assembler.around(Kind.STATION, Channel.CONNECTION, "e1")
+    assert assembler.assemble(around, b"a" * 64, sequences, runs, packed) == batches.encode(whole)
 
 
 def test_the_largest_batch_is_read():
