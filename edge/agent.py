@@ -219,7 +219,8 @@ class Agent:
         if self._is_pressed:
             self._wait_s = 0.0
         elif not self._sender.is_waiting:
-            self._wait_s = _WAIT_S_MAX if self._spool.undelivered else _WAIT_S_IDLE
+            is_held = self._spool.undelivered > 0 and self._sender.due_s is None
+            self._wait_s = _WAIT_S_MAX if is_held else _WAIT_S_IDLE
         elif done:
             self._wait_s = _WAIT_S_MIN
         else:

@@ -40,8 +40,12 @@ class Brokers:
             receiver.stop()
 
     def take(self, wait_s: float) -> list[Delivery]:
-        """What was received since the last call, oldest first. Waits for the first, then a little for company."""
-        return self.inbox.take(wait_s, self._gather_s, self._enough)
+        """What was received since the last call, oldest first. Waits for the first, then a little for company.
+
+        Where reads are kept apart (`edge.lull`), what there is of company is in the read itself.
+        """
+        gather_s = 0.0 if all(receiver.is_pausing for receiver in self._by_number) else self._gather_s
+        return self.inbox.take(wait_s, gather_s, self._enough)
 
     def acknowledge(self, deliveries: list[Delivery]) -> None:
         """Let each broker have its PUBACKs, in this order."""

@@ -97,7 +97,7 @@ class EdgeKafkaSettings(KafkaSettings):
     `renewal_check_interval_s`: so often certificate, key and password files are looked at; new ones are taken over.
     """
 
-    linger_ms: int = Field(5, ge=0, le=10_000)
+    linger_ms: int = Field(2, ge=0, le=10_000)
     queue_batches_max: int = Field(10_000, ge=1, le=1_000_000)
     queue_bytes_max: int = Field(2_097_152, ge=1_048_576)
     request_bytes_max: int = Field(1_000_000, ge=limits.PAYLOAD_BYTES_MAX * 2, le=100_000_000)
@@ -118,7 +118,7 @@ class SpoolSettings(Section):
     signals_age_s_max: int | None = Field(None, ge=60)
     events_age_s_max: int | None = Field(None, ge=60)
     read_bytes: int = Field(262_144, ge=4_096, le=16_777_216)
-    window_bytes_max: int = Field(2_097_152, ge=262_144)
+    window_bytes_max: int = Field(3_145_728, ge=262_144)
     commit_gather_ms: int = Field(3, ge=0, le=1_000)
     checkpoint_interval_ms: int = Field(1_000, ge=10)
     retry_interval_ms: int = Field(500, ge=10)

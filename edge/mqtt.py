@@ -95,6 +95,11 @@ class MqttReceiver:
         """Whether the thread works; it ends only by `stop`."""
         return self._thread.is_alive()
 
+    @property
+    def is_pausing(self) -> bool:
+        """Whether nothing is read for a moment. For any thread."""
+        return self._lull.left_s(self._clock.monotonic_s()) > 0
+
     def acknowledge(self, deliveries: list[Delivery]) -> None:
         """Let the thread send PUBACKs, in this order."""
         if deliveries:

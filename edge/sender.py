@@ -23,6 +23,8 @@ from edge.upload import Upload
 
 _RECORD_BYTES: Final = 600
 """What a record costs in memory beside its payloads, about."""
+_PARCEL_BYTES: Final = 1_200
+"""The same of a parcel, with what the Kafka client makes of it: with one message in each that is the most of it."""
 _REBUILD_INTERVAL_S: Final = 5.0
 _WORKING_S: Final = 5.0
 """Kafka takes records when it confirmed one so lately."""
@@ -197,7 +199,9 @@ class Sender:
         return held_bytes * 2 > self._window_bytes_max
 
     def _put_batch(self, group: Group) -> None:
-        self._outbox.put(self._packer.batch(group.members, group.claims))
+        parcel = self._packer.batch(group.members, group.claims)
+        self._window_bytes[parcel.storage_class, parcel.stream] += _PARCEL_BYTES
+        self._outbox.put(parcel)
 
     def settle(self, wait_s: float = 0.0) -> int:
         """Take Kafka's reports, and wait for the first; begin anew when the client is broken. Returns how many."""
@@ -249,5 +253,5 @@ def _letter(record: Record, source: Source, sequence: int) -> Letter:
 
 def _parcel_weight(parcel: Parcel) -> int:
     if not parcel.bundle_count:
-        return _RECORD_BYTES + len(parcel.value)
-    return _RECORD_BYTES * parcel.bundle_count + parcel.packed_bytes
+        return _PARCEL_BYTES + len(parcel.value)
+    return _PARCEL_BYTES + _RECORD_BYTES * parcel.bundle_count + parcel.packed_bytes
