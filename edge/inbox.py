@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-
 _TOPIC_BYTES: Final = 1_000
 """What one topic's payloads cost in memory on their way to the spool, beside their bytes, about: with a topic for each
 message that is the most of it."""
