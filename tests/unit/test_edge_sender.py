@@ -185,3 +185,19 @@ def test_a_window_full_of_single_messages_of_many_devices_does_not_wait_for_thei
     world.turns(1, pause_ms=0)
     world.turns(1, pause_ms=0)
     assert len(world.sink.held) > 0, "their payloads are a part of the window only, but it holds no more"
+
+
+def test_records_of_one_message_each_count_for_what_they_cost_on_their_way() -> None:
+    """Payloads of 10 bytes, a kilobyte and more in memory each: the window is not full of payloads."""
+    world = World(ROOMY._replace(read_bytes=2_000), window_bytes_max=100_000)
+    for number in range(1_000):
+        world.receiver.signals(number, asset_id=f"car-{number}", size=10)
+        if number % 50 == 49:  # a block is read as a whole
+            world.turns(1, pause_ms=0)
+    world.turns(20)
+    assert 20 < len(world.sink.held) <= 150, "200 if a batch cost nothing beside its payloads"
+    world.sink.room = 10_000
+    for _ in range(200):
+        world.sink.deliver()
+        world.turns(1)
+    assert sorted(world.delivered()) == list(range(1_000))
