@@ -38,13 +38,16 @@ def main(
     ] = "tansu",
     broker: Annotated[mqtt.Choice, typer.Option("--mqtt")] = "auto",
     history: Annotated[bool, typer.Option("--history", help="Keep what signals were over time, too.")] = False,
+    workers: Annotated[int, typer.Option(min=1, max=2, help="Of the twin service.")] = headline_plan.WORKERS,
     out: Annotated[Path, typer.Option(help="Result as JSON; the plot stands beside it.")] = figures.DIRECTORY
     / "headline.json",
     keep: Annotated[bool, typer.Option("--keep", help="Keep data, logs and truth.")] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="What must hold on any machine.")] = False,
 ) -> None:
     """Run, report, exit: 0 all targets are met (with --smoke: nothing is lost, doubled or wrong), 1 not."""
-    plan = Plan(vehicles, duration, interval, signals, seed, 4, on_per_s, stack.Brokers(kafka, broker), history)
+    plan = Plan(
+        vehicles, duration, interval, signals, seed, 4, on_per_s, stack.Brokers(kafka, broker), history, workers
+    )
     console = Console()
     directory = Path(tempfile.mkdtemp(prefix="fleetfold-headline-"))
     try:

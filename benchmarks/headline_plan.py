@@ -6,11 +6,14 @@ from typing import Final, NamedTuple
 from local.servers import stack
 from local.services import SIMULATOR, Program
 
-DEVICES_ON_PER_S: Final = 1_700
+DEVICES_ON_PER_S: Final = 1_000
 """So many devices switch on in a second, each with a birth."""
 _RAMP_S_MIN: Final = 5
 SETTLE_S: Final = 60
 """After everybody is on: what waits since then is folded. A new twin costs several times a known one."""
+
+WORKERS: Final = 2
+"""Of the twin service: one of them is held by Python's lock at 7,300 frames/s, while the machine has cores left."""
 
 SYSTEM: Final[Mapping[str, str]] = {
     # a batch of a second's frames, and the gauges of 100,000 twins not counted every second
@@ -55,11 +58,17 @@ class Plan(NamedTuple):
     brokers: stack.Brokers = stack.Brokers()
     history: bool = False
     """Keep it too: a second reader of the log, which decodes and stores each frame once more."""
+    workers: int = WORKERS
+    """Of the twin service."""
 
     @property
     def system(self) -> dict[str, str]:
         """Settings of the services."""
-        return {**SYSTEM, "FLEETFOLD_CLOUD__HISTORY__ENABLED": str(self.history).lower()}
+        return {
+            **SYSTEM,
+            "FLEETFOLD_CLOUD__HISTORY__ENABLED": str(self.history).lower(),
+            "FLEETFOLD_CLOUD__FOLD__WORKERS": str(self.workers),
+        }
 
     @property
     def ramp_s(self) -> int:

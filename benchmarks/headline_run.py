@@ -120,7 +120,7 @@ class _Run:
     def _hops(self) -> dict[str, float]:
         """Counters of the hops, since the start, and what waits there now."""
         edge = headline_watch.metrics(self._running.edge_port)
-        cloud = headline_watch.metrics(self._running.cloud_port)
+        cloud = headline_watch.metrics(*self._running.cloud_ports)
         network = self._client.admin.command("serverStatus")["network"]
         sent = json.loads((self._truth / "progress.json").read_text())
         return {
@@ -180,4 +180,4 @@ class _Run:
         return None
 
     def _snapshot(self) -> observe.Snapshot:
-        return observe.Observer(self._running.edge_port, self._running.cloud_port, [self._truth]).snapshot()
+        return observe.Observer(self._running.edge_port, self._running.cloud_ports, [self._truth]).snapshot()

@@ -79,17 +79,18 @@ def _use(processes: Sequence[psutil.Process]) -> Use:
     return Use(cpu_s, sum(process.memory_info().rss for process in processes))
 
 
-def metrics(port: int) -> dict[str, float]:
-    """Every metric of a service, summed over its labels; empty while it does not answer."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2.0) as answer:
-            text = answer.read().decode()
-    except OSError:
-        return {}
+def metrics(*ports: int) -> dict[str, float]:
+    """Every metric of a service, summed over its labels and workers; empty while one does not answer."""
     found: dict[str, float] = defaultdict(float)
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            found[sample.name] += sample.value
+    for port in ports:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2.0) as answer:
+                text = answer.read().decode()
+        except OSError:
+            return {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                found[sample.name] += sample.value
     return found
 
 

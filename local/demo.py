@@ -93,7 +93,7 @@ class _Demo:
         title = f"fleetfold  {fleet.vehicles} vehicles, {fleet.stations} stations, {fleet.speedup:g}× speed"
         live = self._console.is_terminal and not self._plan.plain
         picture: view.View = view.LiveView(self._console, title) if live else view.PlainView(self._console)
-        observer = observe.Observer(running.edge_port, running.cloud_port, load.truths)
+        observer = observe.Observer(running.edge_port, running.cloud_ports, load.truths)
         reader = findings.FindingsReader(running.endpoints.mongodb_uri, running.own.database)
         return watch.Watch(observer, reader, picture, self._stop, running.programs.check)
 

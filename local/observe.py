@@ -56,12 +56,13 @@ IDLE_MS: Final = 1_500
 class Observer:
     """Takes snapshots."""
 
-    def __init__(self, edge_port: int, cloud_port: int, truths: Sequence[Path]) -> None:
-        self._edge_port, self._cloud_port = edge_port, cloud_port
+    def __init__(self, edge_port: int, cloud_ports: Sequence[int], truths: Sequence[Path]) -> None:
+        self._edge_port, self._cloud_ports = edge_port, cloud_ports
         self._truths = truths
 
     def snapshot(self) -> Snapshot:
-        return Snapshot(time.monotonic(), progress(self._truths), health(self._edge_port), health(self._cloud_port))
+        cloud = together([health(port) for port in self._cloud_ports])
+        return Snapshot(time.monotonic(), progress(self._truths), health(self._edge_port), cloud)
 
 
 def health(port: int) -> Mapping[str, Any] | None:
@@ -74,6 +75,17 @@ def health(port: int) -> Mapping[str, Any] | None:
             return _object(error.read())
     except OSError:
         return None
+
+
+def together(workers: Sequence[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
+    """The counts of several workers summed up, and for how long all have been idle; None while one does not answer."""
+    told = [each for each in workers if each is not None]
+    if len(told) < len(workers):
+        return None
+    names = {name for each in told for name, value in each.items() if isinstance(value, int)}
+    return {name: sum(each.get(name, 0) for each in told) for name in names} | {
+        "idle_ms": min((each.get("idle_ms", 0) for each in told), default=0)
+    }
 
 
 def progress(truths: Sequence[Path]) -> Sent:

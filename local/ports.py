@@ -14,13 +14,23 @@ again finds its port still free."""
 
 def free_port() -> int:
     """A TCP port on 127.0.0.1 that nothing listens on now. Another process may still take it before the caller."""
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> range:
+    """So many in a row."""
     for _ in range(200):
-        port = random.randrange(_LOW, _HIGH)  # noqa: S311 - spreads ports, keeps no secret
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: TIME_WAIT is not taken
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-            return port
+        first = random.randrange(_LOW, _HIGH - count)  # noqa: S311 - spreads ports, keeps no secret
+        if all(map(_is_free, range(first, first + count))):
+            return range(first, first + count)
     raise OSError(f"no free port on {HOST} between {_LOW} and {_HIGH}")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: TIME_WAIT is not taken
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True

@@ -12,6 +12,7 @@ from local.servers.base import ServerError
 EDGE: Final = "fleetfold-edge"
 CLOUD: Final = "fleetfold-cloud"
 SIMULATOR: Final = "fleetfold-sim"
+_WORKERS: Final = "FLEETFOLD_CLOUD__FOLD__WORKERS"
 
 
 class Program(NamedTuple):
@@ -80,6 +81,11 @@ def environment(
         "FLEETFOLD_CLOUD__HISTORY__FLUSH_INTERVAL_S": "5",
         **own,
     }
+
+
+def workers(environment: Mapping[str, str]) -> int:
+    """How many the twin service is told to have."""
+    return int(environment.get(_WORKERS, "1"))
 
 
 _READING_S: Final = 15

@@ -1,6 +1,7 @@
 """The system without its devices: servers, topics, edge agent, twin service."""
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,7 +19,8 @@ class System(NamedTuple):
     own: apart.Settings
     programs: programs.Programs
     edge_port: int
-    cloud_port: int
+    cloud_ports: Sequence[int]
+    """Of the twin service's workers."""
 
 
 def start_servers(owner: Processes, directory: Path, brokers: stack.Brokers, stop: threading.Event) -> stack.Endpoints:
@@ -33,9 +35,9 @@ def start_services(
 
     Raises programs.FailedError, ServerError and InterruptedByUserError.
     """
-    edge_port, cloud_port = ports.free_port(), ports.free_port()
+    edge_port, cloud_ports = ports.free_port(), ports.free_ports(services.workers(own.environment))
     environment = services.environment(
-        endpoints.environment, directory / "spool", edge_port, cloud_port, own.environment
+        endpoints.environment, directory / "spool", edge_port, cloud_ports[0], own.environment
     )
     run = programs.Programs(owner, directory / "logs", environment, stop)
     run.keep_up(services.AGENT)  # needs no topics yet: its spool waits for them
@@ -50,4 +52,4 @@ def start_services(
     # Before its first subscription the MQTT broker keeps nothing for the agent.
     if not waiting.until(agent_subscribed, _READY_LIMIT_S, stop):
         raise programs.FailedError(f"the edge agent is not connected to MQTT after {_READY_LIMIT_S:g} s")
-    return System(endpoints, own, run, edge_port, cloud_port)
+    return System(endpoints, own, run, edge_port, cloud_ports)

@@ -177,3 +177,10 @@ def test_background_work_hands_over_its_result_and_its_error() -> None:
     assert waiting.in_background(lambda: 7, threading.Event(), lambda: None) == 7
     with pytest.raises(ZeroDivisionError):
         waiting.in_background(lambda: 1 // 0, threading.Event(), lambda: None)
+
+
+def test_workers_are_one_service() -> None:
+    """Their counts add up; it is idle for as long as all of them are, and silent while one is."""
+    first, second = {**CLOUD, "healthy": True}, {"folded": 3, "lag_records": 2, "idle_ms": 400, "twins": 0}
+    assert observe.together([first, second]) == {**CLOUD, "folded": 103, "lag_records": 2, "idle_ms": 400, "healthy": 1}
+    assert observe.together([first, None]) is None
