@@ -17,7 +17,7 @@ from pymongo.errors import PyMongoError
 from rich.console import Console
 from rich.table import Table
 
-from cloud import store
+from cloud import mongo
 from cloud.config import CloudSettings
 from cloud.deadletters import Graveyard, NotDeletedError
 from cloud.dlq import actions, choosing, marks, show, tables
@@ -209,7 +209,7 @@ def _graveyard(loaded: CloudSettings) -> Iterator[Graveyard]:
 def _database(loaded: CloudSettings) -> Iterator[Database[dict[str, Any]] | None]:
     """The database, or None with a note when it does not answer: dead letters can be read without it."""
     quick = loaded.mongo.model_copy(update={"timeout_ms": min(_MONGO_TIMEOUT_MS, loaded.mongo.timeout_ms)})
-    with store.connect(quick) as client:
+    with mongo.connect(quick) as client:
         try:
             client.admin.command("ping")
         except PyMongoError as error:

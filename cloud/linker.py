@@ -16,7 +16,8 @@ from pymongo import DeleteMany, DeleteOne, UpdateOne
 from cloud import facts as fact_reader
 from cloud import link, upgrades
 from cloud.facts import Facts, Step
-from cloud.store import Document, Store, replace_if_newer
+from cloud.mongo import Document, replace_if_newer
+from cloud.store import Store
 from cloud.upgrades import SCHEMA_VERSION
 from wire.malformed import Malformed, Reason
 from wire.messages import Activity, Profile, Role, plain

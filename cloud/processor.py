@@ -17,8 +17,9 @@ from cloud.inbox import Delivery, Record
 from cloud.kafka import Outlet, Source
 from cloud.linker import Linker
 from cloud.metrics import Metrics
+from cloud.mongo import Document
 from cloud.sharing import Sharing
-from cloud.store import Document, Store
+from cloud.store import Store
 from cloud.turn import Delivered, Turn
 from cloud.twin import Twin
 from cloud.upgrades import NewerSchemaError

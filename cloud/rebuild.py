@@ -20,19 +20,19 @@ from typing import Any, Final, Protocol
 import structlog
 from pymongo.errors import PyMongoError
 
-from cloud import handover, rebuild_compare, rebuilt, upgrades
-from cloud import store as stores
+from cloud import handover, mongo, rebuild_compare, rebuilt, upgrades
 from cloud.cache import Cache
 from cloud.config import CloudSettings
 from cloud.handover import Handover, LostError, Phase
 from cloud.linker import Linker
 from cloud.metrics import Metrics
+from cloud.mongo import Document
 from cloud.processor import Processor
 from cloud.rebuild_compare import Differences
 from cloud.rebuilt import NoLinker, NoOutlet, ShadowStore
 from cloud.replay import Offsets, Replay
 from cloud.sharing import Sharing
-from cloud.store import Document, Store
+from cloud.store import Store
 from cloud.upgrades import SCHEMA_VERSION
 
 log: Final = structlog.get_logger()
@@ -93,7 +93,7 @@ class Rebuild:
 
     def run(self) -> Result:
         """Raises RefusedError, LostError, StoppedError, and the errors of Kafka and MongoDB."""
-        client = stores.connect(self.settings.mongo)
+        client = mongo.connect(self.settings.mongo)
         replay = Replay(self.settings.kafka)
         try:
             live = Store(client, self.settings.mongo, self._heed, self.settings.fold.twin_bytes_max)

@@ -13,7 +13,8 @@ from cloud.effects import Outgoing
 from cloud.handover import SHADOW_ANOMALIES, SHADOW_TWINS, TWINS
 from cloud.kafka import Outlet
 from cloud.linker import Linker
-from cloud.store import Document, Store, Written
+from cloud.mongo import Document, Written
+from cloud.store import Store
 from cloud.twin import Twin
 from runtime.settings import MongoSettings
 from wire.records import DeadLetter

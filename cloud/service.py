@@ -6,18 +6,18 @@ from typing import Final
 
 import structlog
 
-from cloud import garbage
-from cloud import store as stores
+from cloud import garbage, mongo
 from cloud.cache import Cache
 from cloud.config import CloudSettings
 from cloud.gate import Gate
 from cloud.kafka import Outlet, Source
 from cloud.linker import Linker
 from cloud.metrics import Metrics
+from cloud.mongo import StoppedError
 from cloud.processor import Processor
 from cloud.schema import ensure
 from cloud.sharing import Sharing
-from cloud.store import StoppedError, Store
+from cloud.store import Store
 from cloud.upkeep import Upkeep
 from runtime.health import Health, HealthServer
 
@@ -36,7 +36,7 @@ def run(settings: CloudSettings, stop: threading.Event) -> None:
         if stop.is_set():
             raise StoppedError
 
-    client = stores.connect(settings.mongo)
+    client = mongo.connect(settings.mongo)
     store = Store(client, settings.mongo, waiting, settings.fold.twin_bytes_max)
     try:
         store.patiently(lambda: ensure(store.database))

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
-from cloud import store
+from cloud import mongo
 from cloud.config import CloudSettings
 from cloud.queries.formats import printable
 from cloud.status import brokers, database, workers
@@ -51,10 +51,10 @@ def _code(report: Report, problems: list[str]) -> int:
 def ask(loaded: CloudSettings, urls: list[str], timeout_s: float) -> Report:
     """Everybody who knows something."""
     quick = loaded.mongo.model_copy(update={"timeout_ms": int(timeout_s * 1000)})
-    with store.connect(quick) as client:
-        mongo = database.ask(client[loaded.mongo.database])
+    with mongo.connect(quick) as client:
+        stored = database.ask(client[loaded.mongo.database])
     history = loaded.kafka.history_group_id if loaded.history.enabled else None
-    return Report(brokers.ask(loaded.kafka, timeout_s, history), mongo, [workers.ask(url, timeout_s) for url in urls])
+    return Report(brokers.ask(loaded.kafka, timeout_s, history), stored, [workers.ask(url, timeout_s) for url in urls])
 
 
 def _configured(loaded: CloudSettings) -> list[str]:

@@ -16,7 +16,8 @@ from cloud import search
 from cloud.config import FoldSettings
 from cloud.linker import Linker
 from cloud.metrics import Metrics
-from cloud.store import StoppedError, Store
+from cloud.mongo import StoppedError
+from cloud.store import Store
 from cloud.upgrades import SCHEMA_VERSION
 
 log: Final = structlog.get_logger()

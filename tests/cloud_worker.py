@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from cloud import schema, store
+from cloud import mongo, schema
 from cloud.cache import Cache
 from cloud.effects import Outgoing
 from cloud.inbox import Record
@@ -65,7 +65,7 @@ class World:
 
     def __init__(self, uri: str, database: str, timeout_ms: int = 5000) -> None:
         self.settings = MongoSettings(uri=SecretStr(uri), database=database, timeout_ms=timeout_ms)
-        self.client = store.connect(self.settings)
+        self.client = mongo.connect(self.settings)
         self.store = Store(self.client, self.settings, lambda: None)
         self.store.patiently(lambda: schema.ensure(self.store.database))
         self.drawer = Drawer()

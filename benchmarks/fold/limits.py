@@ -3,7 +3,7 @@
 import time
 from typing import Final
 
-from cloud import changes, fold, inbox, schema, store
+from cloud import changes, fold, inbox, mongo, schema
 from cloud.changes import Change
 from cloud.config import ConsumerSettings
 from cloud.inbox import Record
@@ -61,7 +61,7 @@ def prepare(batches: list[list[Record]]) -> list[list[Change]]:
 def open_store(uri: str, database: str) -> Store:
     """A database made ready as the service makes it ready."""
     settings = MongoSettings.model_validate({"uri": uri, "database": database})
-    made = Store(store.connect(settings), settings, lambda: None)
+    made = Store(mongo.connect(settings), settings, lambda: None)
     schema.ensure(made.database)
     return made
 

@@ -17,7 +17,7 @@ from cloud.history.metrics import Metrics
 from cloud.history.schema import COLLECTION
 from cloud.inbox import Record
 from cloud.kafka import Source
-from cloud.store import Store
+from cloud.mongo import Mongo
 
 log: Final = structlog.get_logger()
 
@@ -47,7 +47,7 @@ class Keeper:
     """
 
     def __init__(
-        self, source: Source, store: Store, settings: HistorySettings, metrics: Metrics,
+        self, source: Source, store: Mongo, settings: HistorySettings, metrics: Metrics,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._source, self._store, self._settings, self._metrics = source, store, settings, metrics

@@ -19,7 +19,7 @@ from cloud.history import documents
 from cloud.history.documents import HOUR_MS, Document
 from cloud.history.metrics import Metrics
 from cloud.history.schema import COLLECTION, PIECES_INDEX
-from cloud.store import Store
+from cloud.mongo import Mongo
 
 log: Final = structlog.get_logger()
 
@@ -38,7 +38,7 @@ class Merger:
     """`now_ms` is the clock."""
 
     def __init__(
-        self, store: Store, settings: HistorySettings, metrics: Metrics, now_ms: Callable[[], int]
+        self, store: Mongo, settings: HistorySettings, metrics: Metrics, now_ms: Callable[[], int]
     ) -> None:  # fmt: skip
         self._store, self._settings, self._metrics, self._now_ms = store, settings, metrics, now_ms
         self._history = store.database[COLLECTION]

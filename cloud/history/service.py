@@ -11,15 +11,14 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 from pymongo.errors import PyMongoError
 
-from cloud import children, garbage
-from cloud import store as stores
+from cloud import children, garbage, mongo
 from cloud.config import CloudSettings
 from cloud.history import collect, schema
 from cloud.history.keeper import Keeper
 from cloud.history.merge import Merger
 from cloud.history.metrics import Metrics
 from cloud.kafka import Source
-from cloud.store import StoppedError, Store
+from cloud.mongo import Mongo, StoppedError
 from runtime.health import Health, HealthServer
 
 log: Final = structlog.get_logger()
@@ -41,8 +40,8 @@ def run(settings: CloudSettings, stop: threading.Event) -> None:
 
     own_group = settings.kafka.model_copy(update={"group_id": settings.kafka.history_group_id})
     source = Source(own_group, collect.TOPICS)
-    client = stores.connect(settings.mongo)
-    store = Store(client, settings.mongo, waiting)
+    client = mongo.connect(settings.mongo)
+    store = Mongo(client, settings.mongo, waiting)
     scheduler = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
     try:
         store.patiently(lambda: schema.ensure(store.database, settings.history))

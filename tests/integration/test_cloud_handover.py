@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 from pymongo.database import Database
 
-from cloud import rebuilt, schema, store
+from cloud import mongo, rebuilt, schema
 from cloud.gate import CHECK_S, Gate
 from cloud.handover import SHADOW_TWINS, Handover, LostError, Phase
 from cloud.rebuilt import ShadowStore
@@ -23,7 +23,7 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 class World:
     def __init__(self, uri: str, database: str) -> None:
         self.settings = MongoSettings(uri=SecretStr(uri), database=database, timeout_ms=5_000)
-        self.client = store.connect(self.settings)
+        self.client = mongo.connect(self.settings)
         self.live = Store(self.client, self.settings, lambda: None)
         schema.ensure(self.live.database)
         self.now_s = 0.0

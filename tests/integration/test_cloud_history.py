@@ -17,7 +17,7 @@ from confluent_kafka import Producer
 from pydantic import SecretStr
 from pymongo import MongoClient
 
-from cloud import store, topics_admin
+from cloud import mongo, topics_admin
 from cloud.config import ConsumerSettings, HistorySettings, RetentionSettings, TopicSettings
 from cloud.history import documents, schema
 from cloud.history.documents import HOUR_MS
@@ -59,7 +59,7 @@ class World:
     def __init__(self, uri: str, database: str) -> None:
         self.settings = MongoSettings(uri=SecretStr(uri), database=database, timeout_ms=5_000)
         self.history_settings = HistorySettings(flush_interval_s=60, merge_after_s=600)
-        self.client = store.connect(self.settings)
+        self.client = mongo.connect(self.settings)
         self.store = Store(self.client, self.settings, lambda: None)
         self.now_ms = NOW_MS
         self.clock_s = 0.0

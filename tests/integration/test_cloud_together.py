@@ -9,7 +9,8 @@ import pytest
 
 from cloud.changes import Change
 from cloud.inbox import Record
-from cloud.store import Store, Written
+from cloud.mongo import Written
+from cloud.store import Store
 from tests.cloud_worker import World
 from tests.cloud_world import NOW_MS, frame, record
 

@@ -50,7 +50,7 @@ ADAPTERS: dict[str, set[str]] = {
         "cloud.queries.reading",
         "cloud.replay",
         "cloud.status.brokers",
-        "cloud.store",
+        "cloud.mongo",
         "cloud.topics_admin",
     },
     "simulator": {"simulator.connection", "simulator.kafka", "simulator.mongo"},
