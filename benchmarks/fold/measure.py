@@ -1,0 +1,157 @@
+"""What is measured of a running service: on a backlog, at a fixed rate, and what a twin costs in memory."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pymongo
+import typer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from benchmarks.fold import service, workload
+from benchmarks.fold.service import Fold, Sample, Settings
+from benchmarks.fold.workload import SIGNALS_PER_FRAME, Workload
+from benchmarks.report import Report
+from cloud import topics_admin
+from cloud.config import TopicSettings
+from local import processes
+from local.servers import mongo
+from local.servers.base import Server
+from runtime.settings import KafkaSettings
+from wire import topics
+
+RATE_PER_S: Final = 10_000
+STAGES: Final = ("poll", "open", "load", "fold", "detect", "encode", "tell", "write", "link", "commit")
+LIMIT_S: Final = 180.0
+SINK_TOPIC: Final = "sink.documents"
+
+
+class Bench:
+    """The servers of a run and what is measured on them. `share`: how much of the full size."""
+
+    def __init__(self, owner: processes.Processes, directory: Path, share: float, with_sink: bool) -> None:
+        self.owner, self.directory, self.share, self.with_sink = owner, directory, share, with_sink
+        self.report = Report("fold")
+        self.mongod = mongo.Mongod(owner, directory / "mongodb").start()
+        self.broken = False
+        self._runs = 0
+
+    def size(self, count: int) -> int:
+        """A number of assets or turns at this run's size."""
+        return max(1, round(count * self.share))
+
+    def note(self, text: str) -> None:
+        """Something that readers of the figures must know."""
+        self.report.notes.append(text)
+
+    def fold(self, broker: Server, database: str, settings: Settings, workers: int = 1) -> Fold:
+        """A service, not started yet."""
+        self._runs += 1
+        told = service.environment(broker.url, self.mongod.url, database) | settings
+        return Fold(self.owner, self.directory / f"fold-{self._runs}", told, workers)
+
+    def drop(self, database: str) -> None:
+        """Forget a database: the disk is not what is measured."""
+        with pymongo.MongoClient[dict[str, Any]](self.mongod.url) as client:
+            client.drop_database(database)
+
+
+def say(what: str) -> None:
+    """Progress, on stderr."""
+    typer.echo(f"{time.strftime('%H:%M:%S')} {what}", err=True)
+
+
+def fresh_topics(broker: Server) -> None:
+    """The contract's topics, empty."""
+    say(f"new topics on {broker.name}")
+    admin = AdminClient({"bootstrap.servers": broker.url})
+    held = [name for name in admin.list_topics(timeout=10).topics if not name.startswith("__")]
+    for future in admin.delete_topics(held).values() if held else ():
+        future.result()
+    while any(not name.startswith("__") for name in admin.list_topics(timeout=10).topics):
+        time.sleep(0.1)
+    admin.create_topics([NewTopic(SINK_TOPIC, 8, 1)])[SINK_TOPIC].result()
+    topics_admin.create(KafkaSettings(bootstrap_servers=broker.url), TopicSettings())
+
+
+def greet(fold: Fold, broker: Server, work: Workload, turn: int) -> None:
+    """Let a running service hear every car once, so that it knows them all and its workers have shared the partitions:
+    what is measured then is neither making twins nor reading them back."""
+    said = fold.sample()["messages_folded_total"] + work.frames_of_a_turn
+    fold.until(lambda sample: sample.all_have_partitions, LIMIT_S)
+    workload.send(broker.url, topics.FLEET_SIGNALS, map(work.record, work.turn(turn)))
+    fold.until(lambda sample: sample["messages_folded_total"] >= said, LIMIT_S)
+
+
+def burst(bench: Bench, name: str, fold: Fold, broker: Server, work: Workload, turns: range) -> float:
+    """Let a running service find `turns` in the log all at once; frames/s from when they lie there."""
+    say(f"{name}: the fold on a backlog")
+    made = [work.record(index) for turn in turns for index in work.turn(turn)]
+    last = fold.sample()["messages_folded_total"] + work.frames_of_a_turn * len(turns)
+    workload.send(broker.url, topics.FLEET_SIGNALS, iter(made))
+    samples = fold.until(lambda sample: sample["messages_folded_total"] >= last, LIMIT_S)
+    rate = tell(bench, name, samples[0], samples[-1])
+    bench.report.add(f"{name}: RSS", samples[-1].rss / 2**20, "MiB")
+    return rate
+
+
+def tell(bench: Bench, name: str, begin: Sample, end: Sample) -> float:
+    """Rates and processor time between two samples; returns frames/s."""
+    frames = end["messages_folded_total"] - begin["messages_folded_total"]
+    passed_s = end.at_s - begin.at_s
+    rate, add = frames / passed_s, bench.report.add
+    add(f"{name}: frames", rate, "frames/s")
+    add(f"{name}: signals", rate * SIGNALS_PER_FRAME, "signals/s")
+    add(f"{name}: documents", (end["twins_written_total"] - begin["twins_written_total"]) / passed_s, "documents/s")
+    for stage in STAGES:
+        key = f"stage_cpu_seconds_total/{stage}"
+        add(f"{name}: processor, {stage}", 1e6 * (end[key] - begin[key]) / frames, "us/frame")
+    add(f"{name}: processor, whole service", 1e6 * (end.cpu_s - begin.cpu_s) / frames, "us/frame")
+    return rate
+
+
+def paced(bench: Bench, name: str, fold: Fold, broker: Server, work: Workload, seconds: int) -> None:
+    """Send at `RATE_PER_S` frames/s in real time; ages from the moment of reception to the written twin."""
+    say(f"{name}: {RATE_PER_S:,} frames/s for {seconds} s")
+    total = RATE_PER_S * seconds
+    count = total // work.frames_per_record
+    interval_ms = 1_000 * work.frames_of_a_turn // RATE_PER_S
+    moved = work._replace(start_ms=int(time.time() * 1000) + total // 20, interval_ms=interval_ms)
+    made = [moved.record(index) for index in range(count)]
+    before = fold.sample()
+    last = before["messages_folded_total"] + count * work.frames_per_record
+    _send_in_time(broker.url, moved, made)
+    sent_s = time.monotonic()
+    end = fold.until(lambda sample: sample["messages_folded_total"] >= last, LIMIT_S)[-1]
+    rate, add = f"{name}: at {RATE_PER_S:,} frames/s", bench.report.add
+    add(f"{rate}, behind at the end", time.monotonic() - sent_s, "s")
+    add(f"{rate}, age p50", service.quantile(before, end, 0.5), "s")
+    bench.report.below(f"{rate}, age p99", service.quantile(before, end, 0.99), "s", 2.0)
+    frames = end["messages_folded_total"] - before["messages_folded_total"]
+    add(f"{rate}, processor", 1e6 * (end.cpu_s - before.cpu_s) / frames, "us/frame")
+    add(f"{rate}, RSS", end.rss / 2**20, "MiB")
+
+
+def _send_in_time(bootstrap_servers: str, work: Workload, made: list[tuple[bytes, bytes]]) -> None:
+    def due() -> Iterator[tuple[bytes, bytes]]:
+        for index, record in enumerate(made):
+            wait_s = work.due_ms(index) / 1000 - time.time()
+            if wait_s > 0.005:
+                time.sleep(wait_s)
+            yield record
+
+    workload.send(bootstrap_servers, topics.FLEET_SIGNALS, due())
+
+
+def memory(bench: Bench, broker: Server, work: Workload) -> None:
+    """Fold every car once with room for a fifth of them: what the others cost, and what a kept one does."""
+    kept = work.assets // 5
+    with bench.fold(broker, "bench_B", {"FOLD__CACHED_TWINS_MAX": str(kept)}) as fold:
+        empty = fold.sample()
+        samples = fold.until(lambda sample: sample["messages_folded_total"] >= work.assets, LIMIT_S)
+    full, end = service.between(samples, kept * 1.5, work.assets)
+    beyond = end["messages_folded_total"] - full["messages_folded_total"]
+    bench.report.add("B: memory per twin in the cache, with all else", (full.rss - empty.rss) / kept, "bytes")
+    bench.report.below("B: memory per asset beyond the cache", (end.rss - full.rss) / beyond, "bytes", 1024)
