@@ -26,6 +26,8 @@ log: Final = structlog.get_logger()
 
 Document = dict[str, Any]
 Client = MongoClient[Document]
+APP_NAME: Final = "fleetfold-cloud"
+"""By which the server knows our connections."""
 T = TypeVar("T")
 Write = UpdateOne | InsertOne[Any] | DeleteOne | DeleteMany
 
@@ -67,7 +69,7 @@ def connect(settings: MongoSettings) -> Client:
         connectTimeoutMS=settings.timeout_ms,
         socketTimeoutMS=settings.timeout_ms,
         retryWrites=True,
-        appname="fleetfold-cloud",
+        appname=APP_NAME,
     )
 
 

@@ -10,8 +10,9 @@ import structlog
 from pymongo import UpdateOne
 from pymongo.errors import ConnectionFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
+from tenacity import RetryCallState
 
-from cloud import changes
+from cloud import abandoned, changes
 from cloud import twin as twins
 from cloud.changes import Change
 from cloud.leaves import Leaves
@@ -142,8 +143,13 @@ class Store(Mongo):
         except PyMongoError as error:
             self.apart += 1
             log.debug("twins not written together", error=str(error)[:200])
+            abandoned.end(self.database.client)
             return None
         return behind
+
+    def _on_wait(self, state: RetryCallState) -> None:
+        super()._on_wait(state)
+        abandoned.end(self.database.client)  # perhaps we wait for one that was ours
 
     def upgrade_twins(self) -> int:
         """Bring the documents of older versions to today's layout, as a fold would: what nobody is heard of any more

@@ -1,12 +1,14 @@
 """Twins written together in one transaction, on a real MongoDB: who else writes at that moment loses nothing."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgpack
 import pytest
 
+from cloud import mongo
 from cloud.changes import Change
 from cloud.inbox import Record
 from cloud.mongo import Written
@@ -184,3 +186,19 @@ def test_many_twins_are_written_in_two_lanes_and_each_is_told_apart(
     assert frames(world) == dict.fromkeys(ASSETS, 4) | {ASSETS[7]: 3}
     (letter,) = [dict(one.headers) for one in world.drawer.records if one.topic.endswith(".dlq")]
     assert letter["ce_subject"] == ASSETS[7].encode()
+
+
+def test_a_transaction_that_nobody_ends_does_not_hold_its_twins(world: World) -> None:
+    """As one of a worker that was killed in the middle: MongoDB itself would keep it for a minute."""
+    world.fold(turn(0))
+    killed = mongo.connect(world.settings)
+    session = killed.start_session()
+    session.start_transaction()
+    twins = killed[world.settings.database]["twins"]
+    twins.update_one({"_id": ASSETS[3]}, {"$set": {"revision": 100}}, session=session)
+    began_s = time.monotonic()
+    world.fold(turn(1))
+    assert time.monotonic() - began_s < 30
+    assert frames(world) == dict.fromkeys(ASSETS, 2)
+    assert world.all("twins")[3]["revision"] == 2
+    killed.close()
