@@ -7,8 +7,8 @@ abandoned. Should its owner live after all, it finds that it was ended, and writ
 
 from typing import Any, Final
 
-import pymongo
 import structlog
+from pymongo import timeout
 from pymongo.errors import PyMongoError
 
 from cloud.mongo import APP_NAME, Client
@@ -27,7 +27,7 @@ def end(client: Client) -> int:
         "transaction.timeInactiveMicros": {"$gt": _IDLE_US},
     }
     try:
-        with pymongo.timeout(_LIMIT_S):
+        with timeout(_LIMIT_S):
             asked: list[dict[str, Any]] = [{"$currentOp": {"idleSessions": True}}, {"$match": idle}]
             left = [found["lsid"]["id"] for found in client.admin.aggregate(asked)]
             if left:
