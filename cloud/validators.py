@@ -1,8 +1,8 @@
 """The skeleton that every document must have, as `$jsonSchema` (draft 4 with `bsonType`). Pure.
 
 Only what readers rely on: a validator that lists each signal would refuse a newer writer, and what is checked for each
-item of a list or map costs every write (the eight counters alone a tenth of it, measured). A refused write is a bug
-of a writer, or a fact that cannot be; it becomes a dead letter.
+item of a list or map costs every write (such checks were a tenth of mongod's time, by profile). A refused write is a
+bug of a writer, or a fact that cannot be; it becomes a dead letter.
 """
 
 from collections.abc import Mapping
