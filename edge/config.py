@@ -44,8 +44,8 @@ class BrokerSettings(MqttSettings):
 
     `protocol`: `auto` speaks MQTT 5 and falls back to 3.1.1 when the broker does not know it. `topic_alias_max`: the
     broker may replace so many topics by numbers, for links that are paid by the byte. `drop_counter_topic`: where the
-    broker publishes how many messages it dropped; empty: nowhere. `read_pause_ms`: at a low rate messages are read so
-    far apart, and become durable together; at a high one there is no pause.
+    broker publishes how many messages it dropped; empty: nowhere. `read_pause_ms`: messages are read so
+    far apart, and become durable together, or as soon as an eighth of `receive_maximum` may have come.
     """
 
     protocol: Literal["auto", "5", "3.1.1"] = "auto"

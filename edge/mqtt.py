@@ -26,8 +26,10 @@ _POLL_S: Final = 1.0
 _JOIN_S: Final = 7.0
 """Longer than paho's limit for a connection attempt."""
 _COUNTER_DIGITS_MAX: Final = 18
-_MANY_PARTS: Final = 4
-"""This part of the Receive Maximum within one pause, and there is none: it must not hold the broker up."""
+_MANY_PARTS: Final = 8
+"""A pause ends with this part of the Receive Maximum: the broker must not be held up."""
+_FULL_BYTES: Final = 65_536
+"""A read that brought so much may have left some behind: what a socket holds must not set the pace."""
 
 
 class MqttReceiver:
@@ -173,7 +175,7 @@ class MqttReceiver:
         delivery = Delivery(self._connection, self._clock.now_ms())
         others = self._parser.feed(data, delivery)
         if delivery.count:
-            self._lull.received(delivery.count, self._clock.monotonic_s())
+            self._lull.received(delivery.count, self._clock.monotonic_s(), may_be_more=len(data) >= _FULL_BYTES)
             self.counts.received += delivery.count
             self.counts.errors += sum(odd.malformed is not None for odd in delivery.odd)
             self.inbox.put(delivery)
