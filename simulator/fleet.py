@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from simulator import charging, condition, energy, motion, plans, queueing, weather
+from simulator import charging, condition, energy, habits, motion, plans, queueing, weather
 from simulator import stations as charging_stations
 from simulator.arrays import Flags, Floats, Integers, Rows, singles
 from simulator.charging import Chargeable, SessionStep
@@ -24,7 +24,6 @@ from simulator.stations import Stations
 IGNITION_S: Final = 12.0
 """From switching on to rolling."""
 CRANKING_S: Final = 2.0
-_CLOCK_OF_REGION_S: Final = 3_600.0  # UTC+1
 _RETRY_S: Final = 600.0
 _RESERVE_M: Final = 25_000.0
 _RESERVE_TO_STATION_M: Final = 1_000.0
@@ -54,9 +53,14 @@ class Fleet:
         return len(self.traits)
 
     @property
+    def local_s(self) -> float:
+        """The clock of the region."""
+        return habits.local_s(self.start_s + self.now_s)
+
+    @property
     def hour(self) -> float:
         """Hour of day in the region."""
-        return (self.start_s + self.now_s + _CLOCK_OF_REGION_S) % 86_400.0 / 3_600.0
+        return self.local_s % habits.DAY_S / 3_600.0
 
     @property
     def mode_s(self) -> Floats:
@@ -108,7 +112,7 @@ def _depart(fleet: Fleet, happened: Happened) -> None:
 def send_off(fleet: Fleet, rows: Rows) -> Rows:
     """Send the cars of `rows` somewhere; returns those that could go (the others retry later)."""
     network = fleet.motion.roads
-    place, goal = plans.next_places(fleet.plans, network, rows, fleet.random)
+    place, goal = plans.next_places(fleet.plans, network, rows, fleet.local_s, fleet.random)
     station = _stations_for(fleet, rows)
     to_station = station != NOBODY
     place[to_station] = Place.SITE
@@ -170,7 +174,7 @@ def _move(fleet: Fleet, step_s: float, happened: Happened) -> None:
     if not len(rows):
         return
     happened.arrived.extend(rows.tolist())
-    plans.park(fleet.plans, rows, fleet.now_s, fleet.hour, fleet.random)
+    plans.park(fleet.plans, rows, fleet.now_s, fleet.local_s, fleet.random)
     for vehicle in rows[fleet.plans.station[rows] != NOBODY].tolist():
         station = int(fleet.plans.station[vehicle])
         is_free = fleet.stations.vehicle[station] == NOBODY

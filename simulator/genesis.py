@@ -13,6 +13,7 @@ from simulator import (
     charging,
     energy,
     faults,
+    habits,
     identity,
     models,
     motion,
@@ -22,7 +23,7 @@ from simulator import (
     weather,
     world,
 )
-from simulator.arrays import Flags, Floats, Rows, singles, stream
+from simulator.arrays import Flags, Floats, Integers, Rows, singles, stream
 from simulator.charging import Chargeable
 from simulator.condition import LOW_VOLTAGE_BATTERY_YEARS, SERVICE_INTERVAL_KM, Condition
 from simulator.energy import Energy
@@ -34,7 +35,11 @@ from simulator.motion import Motion
 from simulator.plans import NOBODY, Mode, Place, Plans
 from simulator.roads import Spots
 
-_DRIVING_SHARE: Final = 0.35
+_ON_THE_ROAD_SHARE: Final = 0.5
+"""Of those who are on the road for their work."""
+_TO_WORK_S: Final = 1_500.0
+_ERRAND_DRIVE_H: Final = 0.3
+"""There and back."""
 _OCCUPIED_SHARE: Final = 0.6
 _STAYS_PARKED_S: Final = 3_600.0
 
@@ -44,13 +49,13 @@ def create(seed: int, vehicle_count: int, station_count: int, start_s: float, pl
     traits = identity.vehicles(seed, vehicle_count)
     random = stream(seed, "happenings")
     specs = [models.VEHICLES[index] for index in traits.model]
-    homes = world.places(seed, vehicle_count)
+    planned_days = _at_home_or_work(world.places(seed, vehicle_count), seed, vehicle_count, start_s, random)
     fleet = Fleet(
         traits=traits,
         start_s=start_s,
         motion=Motion.at(
             roads=roads.of(seed),
-            spots=homes.homes,
+            spots=_standing(planned_days),
             mass_kg=_column([spec.mass_kg + 120.0 for spec in specs]),
             drag_m2=_column([spec.drag_m2 for spec in specs]),
             pace=np.clip(stream(seed, "style").normal(1.0, 0.08, vehicle_count), 0.8, 1.2),
@@ -58,7 +63,7 @@ def create(seed: int, vehicle_count: int, station_count: int, start_s: float, pl
         ),
         energy=_energy(traits),
         condition=_condition(traits, weather.at(seed, start_s).celsius),
-        plans=_parked(homes, vehicle_count, random),
+        plans=planned_days,
         cars=_chargeable(traits),
         stations=stations.create(identity.stations(seed, station_count)),
         random=random,
@@ -167,20 +172,30 @@ def _chargeable(traits: VehicleTraits) -> Chargeable:
     )
 
 
-def _parked(homes: world.Places, count: int, random: np.random.Generator) -> Plans:
-    """Everyone at home, parked for a while already, leaving sooner or later."""
-    place = np.full(count, Place.HOME, dtype=np.int8)
-    return Plans(
-        places=homes,
+def _at_home_or_work(places: world.Places, seed: int, count: int, start_s: float, random: np.random.Generator) -> Plans:
+    """Everyone at work who works now, the others at home; parked for a while already, leaving sooner or later."""
+    rows, at_s = np.arange(count), habits.local_s(start_s)
+    drivers = habits.of(seed, count)
+    duty = habits.duty(drivers, rows, at_s)
+    works = (duty.done_s > _TO_WORK_S) & ~drivers.roams
+    begun = Plans(
+        places=places,
+        habits=drivers,
         mode=np.full(count, Mode.PARKED, dtype=np.int8),
-        place=place,
-        since_s=-random.uniform(1_800.0, 14_400.0, count),
-        departs_s=random.uniform(0.02, 1.0, count) * plans.stays_s(place, 12.0, random),
+        place=np.where(works, Place.WORK, Place.HOME).astype(np.int8),
+        since_s=-np.where(works, duty.done_s - _TO_WORK_S + 60.0, random.uniform(1_800.0, 14_400.0, count)),
+        departs_s=np.zeros(count),
         trip_began_s=np.zeros(count),
         trips=np.zeros(count, dtype=np.int32),
         station=np.full(count, NOBODY, dtype=np.int32),
         waits_since_s=np.full(count, np.inf),
     )
+    begun.departs_s = plans.stays_s(begun, rows, at_s, random)
+    return begun
+
+
+def _standing(begun: Plans) -> Spots:
+    return begun.places.homes.where(begun.place == Place.HOME, begun.places.works)
 
 
 def _place_faulty(fleet: Fleet, planned: list[Fault]) -> Flags:
@@ -193,7 +208,8 @@ def _place_faulty(fleet: Fleet, planned: list[Fault]) -> Flags:
     hot = faults.rows_of(planned, *faults.ON_LONG_TRIP)
     network = fleet.motion.roads
     fleet.energy.fuel_l[hot] = np.maximum(fleet.energy.fuel_l[hot], 0.4 * fleet.energy.tank_l[hot])
-    _set_off(fleet, hot, network.furthest(fleet.motion.spots(hot)), np.zeros(len(hot)))
+    far = network.furthest(fleet.motion.spots(hot))
+    _set_off(fleet, hot, np.full(len(hot), Place.ERRAND), far, np.zeros(len(hot)))
     reserved[hot] = True
     return reserved
 
@@ -226,22 +242,27 @@ def _charging_order(by_capacity: Rows, largest_first: int, random: np.random.Gen
 
 
 def _drive_some(fleet: Fleet, reserved: Flags) -> None:
-    """Put a share of the free cars somewhere along a trip."""
+    """Put those of the free cars somewhere along a trip that are likely to be on one at this time."""
     free = np.flatnonzero(~reserved)
     u = fleet.random.random(len(free))
-    rows = free[u < _DRIVING_SHARE]
+    drivers, at_s = fleet.plans.habits, fleet.local_s
+    duty = habits.duty(drivers, free, at_s)
+    likely = np.minimum(_ERRAND_DRIVE_H * habits.errands_per_hour(drivers, free, at_s), _ON_THE_ROAD_SHARE)
+    likely = np.where(drivers.roams[free] & (duty.left_s > 0), _ON_THE_ROAD_SHARE, likely)
+    likely = np.where(~drivers.roams[free] & (duty.done_s > 0), duty.done_s <= _TO_WORK_S, likely)
+    rows = free[u < likely]
     soc = fleet.energy.state_of_charge[rows]
     rows = rows[~fleet.energy.can_charge[rows] | (soc > 0.4)]
-    _, goal = plans.next_places(fleet.plans, fleet.motion.roads, rows, fleet.random)
-    _set_off(fleet, rows, goal, 0.7 * fleet.random.random(len(rows)))
+    place, goal = plans.next_places(fleet.plans, fleet.motion.roads, rows, at_s, fleet.random)
+    _set_off(fleet, rows, place, goal, 0.7 * fleet.random.random(len(rows)))
 
 
-def _set_off(fleet: Fleet, rows: Rows, goal: Spots, done: Floats) -> None:
-    """Cars of `rows` have already driven the share `done` of the way to `goal`."""
+def _set_off(fleet: Fleet, rows: Rows, place: Integers, goal: Spots, done: Floats) -> None:
+    """Cars of `rows` have already driven the share `done` of the way to their `place` at `goal`."""
     state = fleet.motion
     routes = state.roads.routes(state.spots(rows), goal)
     motion.depart(state, rows, routes, fleet.random)
-    plans.begin_trip(fleet.plans, rows, np.full(len(rows), int(Place.WORK)), 0.0)
+    plans.begin_trip(fleet.plans, rows, place, 0.0)
     driven = done * routes.length_m
     began = -driven / 11.0 - 60.0
     motion.skip(state, rows, driven)

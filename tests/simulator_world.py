@@ -16,7 +16,8 @@ from simulator.truth import Truth, TruthWriter
 from wire.catalogue import BY_NUMBER, BY_PATH
 from wire.topics import Channel
 
-START_MS = 1_780_000_000_000
+START_MS = 1_779_949_800_000
+"""7:30 on a Thursday in the region: some leave for work, some are there, some charge."""
 
 NO_FAULTS = FaultSection.model_validate({str(kind): 0 for kind in FaultKind})
 

@@ -47,7 +47,7 @@ def _integral(entries, end_ms):
 @few
 @given(seeds)
 def test_the_odometer_is_the_integral_of_speed(seed):
-    engine = _engine(seed)
+    engine = _engine(seed, vehicles=80)
     state = engine.fleet.motion
     driven = -state.odometer_m
     integral = np.zeros(len(driven))
@@ -63,7 +63,7 @@ def test_the_odometer_is_the_integral_of_speed(seed):
 @few
 @given(seeds)
 def test_what_is_sent_as_odometer_agrees_with_what_is_sent_as_speed(seed):
-    engine = _engine(seed)
+    engine = _engine(seed, vehicles=40)
     sent = series(run(engine, 600))
     moved = 0
     for paths in sent.values():
@@ -80,7 +80,7 @@ def test_what_is_sent_as_odometer_agrees_with_what_is_sent_as_speed(seed):
 @few
 @given(seeds)
 def test_stored_energy_is_the_integral_of_battery_power(seed):
-    engine = _engine(seed)
+    engine = _engine(seed, vehicles=80)
     state = engine.fleet.energy
     before, integral = state.battery_wh.copy(), np.zeros(len(state.battery_wh))
     for _ in range(600):

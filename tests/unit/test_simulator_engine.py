@@ -206,7 +206,7 @@ def test_without_fault_rates_nothing_breaks():
 
 
 def test_queues_form_where_stations_are_few_and_who_came_first_charges_first():
-    engine = Engine(settings(faults=NO_FAULTS, vehicles=600, stations=6), START_MS - 8 * 3_600_000)
+    engine = Engine(settings(faults=NO_FAULTS, vehicles=1_200, stations=6), START_MS + 9 * 3_600_000)
     waited, served = {}, []
     fleet = engine.fleet
     for _ in range(7_200):
