@@ -1,16 +1,19 @@
 """Groups bundles into batches of one asset, channel and stream of the spool. Pure: time comes in as an argument.
 
-Order per asset, channel and stream is that of `add`. Memory is bounded by the caller, who stops adding at `size_bytes`.
+Order per asset, channel and stream is that of `add`. Memory is bounded by the caller, who stops adding at `held_bytes`.
 """
 
-from collections import OrderedDict, deque
+import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from edge.parcels import Claim
 from edge.spool import records
 from edge.spool.reader import Chunk
 from edge.spool.records import Bundle
+
+BUNDLE_BYTES: Final = 600
+"""What a bundle costs in memory beside its payloads, about."""
 
 
 class Limits(NamedTuple):
@@ -31,6 +34,7 @@ class Group:
     count: int
     """Of payloads."""
     size_bytes: int
+    """Of payloads."""
 
     def add(self, sequence: int, bundle: Bundle, chunk: Chunk) -> None:
         """Append one bundle."""
@@ -44,19 +48,22 @@ class Group:
         else:
             self.claims.append(Claim(chunk, count))
 
+    @property
+    def held_bytes(self) -> int:
+        """What it costs in memory, about."""
+        return self.size_bytes + BUNDLE_BYTES * len(self.members)
+
 
 class Batcher:
     """Groups leave in the order in which they were opened or filled."""
 
     def __init__(self, limits: Limits) -> None:
-        self.size_bytes = 0
-        """Payloads that are held."""
-        self.bundle_count = 0
-        """Of what is held."""
+        self.held_bytes = 0
+        """What is held, with what it costs beside its payloads."""
         self._limits = limits
-        self._open: OrderedDict[tuple[bytes, int], Group] = OrderedDict()
-        """In the order of opening, so the first is due first. A dict looks for its first among all that it had."""
-        self._full: deque[Group] = deque()
+        self._open: dict[tuple[bytes, int], Group] = {}
+        """In the order of opening, so the first is due first."""
+        self._full: list[Group] = []
 
     def set_limits(self, limits: Limits) -> None:
         """For what is added from now on."""
@@ -65,18 +72,13 @@ class Batcher:
     def add(self, sequence: int, bundle: Bundle, chunk: Chunk, now_s: float) -> None:
         """Put a bundle into its group; one that is larger than a batch may be is split."""
         frames_max, bytes_max, _ = self._limits
-        _, _, count, packed = bundle
-        if count > 1 and (count > frames_max or len(packed) > bytes_max):
-            for part in records.split(bundle, frames_max, bytes_max):
-                self._add(sequence, part, chunk, now_s)
-                sequence += part.payload_count
-        else:
-            self._add(sequence, bundle, chunk, now_s)
-
-    def _add(self, sequence: int, bundle: Bundle, chunk: Chunk, now_s: float) -> None:
-        frames_max, bytes_max, _ = self._limits
         series, _, count, packed = bundle
         size = len(packed)
+        if count > 1 and (count > frames_max or size > bytes_max):
+            for part in records.split(bundle, frames_max, bytes_max):
+                self.add(sequence, part, chunk, now_s)
+                sequence += part.payload_count
+            return
         key = (series, chunk.stream)
         group = self._open.get(key)
         if group is not None and (group.count + count > frames_max or group.size_bytes + size > bytes_max):
@@ -86,25 +88,25 @@ class Batcher:
             group = self._open[key] = Group(now_s, [(sequence, bundle)], [Claim(chunk, count)], count, size)
         else:
             group.add(sequence, bundle, chunk)
-        self.size_bytes += size
-        self.bundle_count += 1
+        self.held_bytes += BUNDLE_BYTES + size
         if group.count >= frames_max:
             self._full.append(self._open.pop(key))
 
-    def pop(self, now_s: float, everything: bool = False) -> Group | None:
-        """A group that is full or due, or with `everything` any; None when there is none."""
-        group: Group | None = None
-        if self._full:
-            group = self._full.popleft()
-        elif self._open:
-            key, oldest = next(iter(self._open.items()))
-            if everything or now_s >= oldest.opened_s + self._limits.age_s:
-                del self._open[key]
-                group = oldest
-        if group is not None:
-            self.size_bytes -= group.size_bytes
-            self.bundle_count -= len(group.members)
-        return group
+    def pop(self, now_s: float, held_bytes_max: float = math.inf) -> list[Group]:
+        """Groups that are full or due, and the oldest others while more than `held_bytes_max` are held."""
+        groups, self._full = self._full, []
+        held_bytes = self.held_bytes - sum(group.held_bytes for group in groups)
+        opened_s = now_s - self._limits.age_s
+        leaving: list[Group] = []
+        for group in self._open.values():
+            if group.opened_s > opened_s and held_bytes <= held_bytes_max:
+                break
+            leaving.append(group)
+            held_bytes -= group.held_bytes
+        for group in leaving:
+            del self._open[group.members[0][1].series, group.claims[0].chunk.stream]
+        self.held_bytes = held_bytes
+        return groups + leaving if groups else leaving
 
     @property
     def due_s(self) -> float | None:
@@ -117,4 +119,4 @@ class Batcher:
         """Forget everything: it will be read again."""
         self._open.clear()
         self._full.clear()
-        self.size_bytes = self.bundle_count = 0
+        self.held_bytes = 0

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -53,17 +54,9 @@ def judge(error: KafkaError) -> SendError:
     return SendError(verdict, error.name(), error.str())
 
 
-class _Delivery:
-    """The delivery callback and its opaque in one: librdkafka's opaque does not reach Python."""
-
-    __slots__ = ("_parcel", "_reports")
-
-    def __init__(self, parcel: Parcel, reports: list[Report]) -> None:
-        self._parcel = parcel
-        self._reports = reports
-
-    def __call__(self, error: KafkaError | None, _message: Message) -> None:
-        self._reports.append(Report(self._parcel, judge(error) if error is not None else None))
+def _report(parcel: Parcel, reports: list[Report], error: KafkaError | None, _message: Message) -> None:
+    """The delivery callback; its first two are bound, since librdkafka's opaque does not reach Python."""
+    reports.append(Report(parcel, None if error is None else judge(error)))
 
 
 class _Statistics(msgspec.Struct):
@@ -151,7 +144,7 @@ class KafkaSink:
                 parcel.value,
                 parcel.key,
                 headers=parcel.headers,  # type: ignore[arg-type] # the stub's list is invariant
-                on_delivery=_Delivery(parcel, self._reports),
+                on_delivery=partial(_report, parcel, self._reports),
             )
         except BufferError:
             return False

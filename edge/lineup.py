@@ -7,6 +7,7 @@ bytes while both have something; within a stream, and so for each asset within a
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from edge.parcels import Parcel
@@ -75,16 +76,30 @@ class Lineup:
             return oldest
         return self._live_stream if self._owed_bytes > 0 else oldest
 
-    def take_first(self, was_sent: bool = True) -> Parcel:
-        """Remove the parcel whose turn it is; with `was_sent` it counts against its share."""
+    def take_while(self, give: Callable[[Parcel], bool]) -> None:
+        """Remove parcels in turn, as long as `give` takes them."""
+        while (parcel := self.first()) is not None and give(parcel):
+            self.take_first()
+            if not self._events and len(self._signals) == 1 and not self.held:
+                self._take_only(give)
+
+    def _take_only(self, give: Callable[[Parcel], bool]) -> None:
+        """The same where there is one queue: nobody owes another anything."""
+        ((stream, queue),) = self._signals.items()
+        self._owed_bytes = self._owed_to_signals = 0.0
+        while queue and give(queue[0]):
+            queue.popleft()
+        if not queue:
+            del self._signals[stream]
+
+    def take_first(self) -> Parcel:
+        """Remove the parcel whose turn it is; it counts against its share."""
         parcel = self.first()
         assert parcel is not None
-        if was_sent:
-            self._account_for_events(parcel)
+        self._account_for_events(parcel)
         if parcel.storage_class is StorageClass.EVENTS:
             return self._events.popleft()
-        if was_sent:
-            self._account(parcel)
+        self._account(parcel)
         queue = self._signals[parcel.stream]
         queue.popleft()
         if not queue:
@@ -109,6 +124,19 @@ class Lineup:
             self._owed_bytes -= size * (_PERCENT - live)
         else:
             self._owed_bytes += size * live
+
+    def remove(self, must_go: Callable[[Parcel], bool]) -> list[Parcel]:
+        """Take out what counts against no share, in order."""
+        removed: list[Parcel] = []
+        for queue in (self._events, *self._signals.values()):
+            leaving = [parcel for parcel in queue if must_go(parcel)]
+            if leaving:
+                staying = [parcel for parcel in queue if not must_go(parcel)]
+                queue.clear()
+                queue.extend(staying)
+                removed += leaving
+        self._signals = {stream: queue for stream, queue in self._signals.items() if queue}
+        return removed
 
     def clear(self) -> None:
         """Forget everything."""

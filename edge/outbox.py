@@ -45,14 +45,14 @@ class Sink(Protocol):
 
 
 class Outbox:
-    """`delivered` is called for every parcel that is in Kafka."""
+    """`delivered` is called with parcels that are in Kafka, each once."""
 
     def __init__(
         self,
         sink: Sink,
         packer: Packer,
         counts: Counts,
-        delivered: Callable[[Parcel], None],
+        delivered: Callable[[list[Parcel]], None],
         lineup: Lineup,
         pacing: Pacing,
     ) -> None:
@@ -94,26 +94,36 @@ class Outbox:
         if trial is not None:
             self._lineup.put_first(trial)
         self._pacing.measured(self._sink.wire_bytes)
-        while (parcel := self._lineup.first()) is not None:
-            if self._parking.must_wait(parcel):
-                self._parking.wait(self._lineup.take_first(was_sent=False))
-            elif self._pacing.may_send(now_s) and self._give(parcel):
-                self._lineup.take_first()
-            else:
-                break
+        if len(self._parking):
+            for parcel in self._lineup.remove(self._parking.must_wait):
+                self._parking.wait(parcel)
+        self._send_in_turn(now_s)
         return self._counts.produced - before
 
-    def _give(self, parcel: Parcel) -> bool:
-        if not self._sink.send(parcel):
-            return False
-        self._in_flight += 1
-        self._pacing.sent(len(parcel.value))
-        self._counts.produced += 1
-        return True
+    def _send_in_turn(self, now_s: float) -> None:
+        room_bytes, send = self._pacing.room_bytes(now_s), self._sink.send
+        sent = sent_bytes = 0
+
+        def give(parcel: Parcel) -> bool:
+            nonlocal sent, sent_bytes
+            if sent_bytes >= room_bytes or not send(parcel):
+                return False
+            sent += 1
+            sent_bytes += len(parcel.value)
+            return True
+
+        self._lineup.take_while(give)
+        self._sent(sent, sent_bytes)
+
+    def _sent(self, parcels: int, size_bytes: int) -> None:
+        self._in_flight += parcels
+        self._counts.produced += parcels
+        self._pacing.sent(size_bytes)
 
     def _send_alone(self) -> None:
-        if self._in_flight == 0 and self._suspects and self._give(self._suspects[0]):
+        if self._in_flight == 0 and self._suspects and self._sink.send(self._suspects[0]):
             self._alone = self._suspects.popleft()
+            self._sent(1, len(self._alone.value))
 
     def _unstick(self, now_s: float) -> None:
         while self._stuck and self._stuck[0][0] <= now_s:
@@ -123,9 +133,23 @@ class Outbox:
         """Take the client's reports, and wait for the first. Returns how many."""
         reports = self._sink.reports(wait_s)
         now_s = monotonic_s()
-        self._in_flight -= len(reports)
+        if reports:
+            self._in_flight -= len(reports)
+            self._pacing.settled(sum([len(parcel.value) for parcel, _ in reports]), now_s)
+            delivered = [parcel for parcel, error in reports if error is None]
+            if len(delivered) == len(reports) and self._is_smooth:
+                self._delivered(delivered)
+            else:
+                self._settle_each(reports, now_s)
+        self.is_broken = self.is_broken or self._sink.is_broken
+        return len(reports)
+
+    @property
+    def _is_smooth(self) -> bool:
+        return self._alone is None and not len(self._parking)
+
+    def _settle_each(self, reports: list[Report], now_s: float) -> None:
         for parcel, error in reports:
-            self._pacing.settled(len(parcel.value), now_s)
             alone = parcel is self._alone
             if alone:
                 self._alone = None
@@ -133,12 +157,10 @@ class Outbox:
                 self._counts.kafka_errors[error.name] += 1
                 self._handle(parcel, error, alone, now_s)
                 continue
-            self._delivered(parcel)
+            self._delivered([parcel])
             if self._parking.is_parked(parcel.topic):
                 for waiting in reversed(self._parking.release(parcel.topic)):
                     self._lineup.put_first(waiting)
-        self.is_broken = self.is_broken or self._sink.is_broken
-        return len(reports)
 
     def _handle(self, parcel: Parcel, error: SendError, alone: bool, now_s: float) -> None:
         if error.verdict is Verdict.CLIENT_BROKEN:
@@ -158,9 +180,9 @@ class Outbox:
         self._log.error(
             "kafka_refuses", topic=parcel.topic, records=parcel.record_count, code=error.name, error=error.text
         )
-        if parcel.bundle_count and parcel.record_count > 1:
+        if parcel.is_batch and parcel.record_count > 1:
             self._suspects.extendleft(reversed(self._packer.singles(parcel)))
-        elif parcel.bundle_count:
+        elif parcel.is_batch:
             letter = self._packer.refused_letter(parcel, error.text)
             self._counts.dead_letters["refused_by_kafka"] += 1
             self._suspects.appendleft(letter)

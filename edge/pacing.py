@@ -39,14 +39,13 @@ class Pacing:
             self._bytes_per_s = bytes_per_s
             self._tokens = min(self._tokens, bytes_per_s * _BURST_S)
 
-    def may_send(self, now_s: float) -> bool:
-        """Whether another parcel may go."""
-        if self.in_flight_bytes >= self._in_flight_bytes_max:
-            return False
+    def room_bytes(self, now_s: float) -> float:
+        """While less than this was sent from now on, another parcel may go."""
+        room_bytes = self._in_flight_bytes_max - self.in_flight_bytes
         if self._bytes_per_s == 0:
-            return True
+            return room_bytes
         self._fill(now_s)
-        return self._tokens > 0
+        return min(room_bytes, self._tokens / self._wire_ratio)
 
     def _fill(self, now_s: float) -> None:
         burst = self._bytes_per_s * _BURST_S
@@ -54,7 +53,7 @@ class Pacing:
         self._filled_s = now_s
 
     def sent(self, size_bytes: int) -> None:
-        """A parcel went to the client. It may leave the limit overdrawn: the next ones wait the longer."""
+        """So much went to the client. It may leave the limit overdrawn: the next ones wait the longer."""
         self.in_flight_bytes += size_bytes
         cost = size_bytes * self._wire_ratio
         self._given_bytes += size_bytes
@@ -62,7 +61,7 @@ class Pacing:
         self._tokens -= cost
 
     def settled(self, size_bytes: int, now_s: float) -> None:
-        """The client reported a parcel."""
+        """The client reported so much."""
         self.in_flight_bytes -= size_bytes
         self._slot_bytes += size_bytes
         elapsed_s = now_s - self._slot_begin_s

@@ -1,14 +1,13 @@
 """What goes to Kafka as one record, and which records of the spool it settles. Pure."""
 
-from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from edge import letters
 from edge.letters import Letter, Source
 from edge.spool import records as spool_records
 from edge.spool.reader import Chunk
-from edge.spool.records import Bundle, Message, Run, StorageClass
+from edge.spool.records import Bundle, Message, Run
 from wire import batches, records, topics
 from wire.batches import Around, Assembler
 from wire.messages import Batch
@@ -23,32 +22,50 @@ class Claim(NamedTuple):
     record_count: int
 
 
-@dataclass(slots=True, eq=False)
+PARCEL_BYTES: Final = 1_200
+"""What a parcel costs in memory beside its payloads, with what the Kafka client makes of it, about."""
+
+
 class Parcel:
-    """A Kafka record. `sequence` is that of the first record: parcels of one asset are sent in this order."""
+    """A Kafka record. `sequence` is that of the first record: parcels of one asset are sent in this order.
 
-    sequence: int
-    topic: str
-    key: bytes | None
-    value: bytes
-    headers: Headers
-    claims: list[Claim]
-    bundle_count: int = 0
-    """Of a batch; a dead letter has none."""
-    packed_bytes: int = 0
-    """Of its bundles."""
-    storage_class: StorageClass = field(init=False)
-    """Of its records."""
-    stream: int = field(init=False)
-    """Of its records, see `edge.spool.lanes`."""
-    record_count: int = field(init=False)
-    """Records of the spool that it settles."""
+    `bundle_bytes`: of a batch, what its bundles cost in memory; a dead letter has none, and costs its value.
+    """
 
-    def __post_init__(self) -> None:
-        chunk, count = self.claims[0]
+    __slots__ = (
+        *("sequence", "topic", "key", "value", "headers", "claims"),
+        *("storage_class", "stream", "is_batch", "weight_bytes"),
+    )
+
+    def __init__(
+        self,
+        sequence: int,
+        topic: str,
+        key: bytes | None,
+        value: bytes,
+        headers: Headers,
+        claims: list[Claim],
+        bundle_bytes: int | None = None,
+    ) -> None:
+        self.sequence = sequence
+        self.topic = topic
+        self.key = key
+        self.value = value
+        self.headers = headers
+        self.claims = claims
+        """The records of the spool that it settles."""
+        chunk = claims[0].chunk
         self.storage_class = chunk.storage_class
         self.stream = chunk.stream
-        self.record_count = count if len(self.claims) == 1 else sum(claim.record_count for claim in self.claims)
+        """See `edge.spool.lanes`."""
+        self.is_batch = bundle_bytes is not None
+        self.weight_bytes = PARCEL_BYTES + (len(value) if bundle_bytes is None else bundle_bytes)
+        """What is on its way no more once it is delivered."""
+
+    @property
+    def record_count(self) -> int:
+        """Records of the spool that it settles."""
+        return sum(claim.record_count for claim in self.claims)
 
 
 class Verdict(Enum):
@@ -94,24 +111,22 @@ class Packer:
         self._shared: dict[tuple[bytes, int], _Shared] = {}
         """By the first two bytes of a series, and the stream."""
 
-    def batch(self, members: list[tuple[int, Bundle]], claims: list[Claim]) -> Parcel:
-        """Bundles of one asset and channel, (first sequence, bundle), in order."""
+    def batch(self, members: list[tuple[int, Bundle]], claims: list[Claim], bundle_bytes: int = 0) -> Parcel:
+        """Bundles of one asset and channel, (first sequence, bundle), in order. `bundle_bytes`: see `Parcel`."""
         sequence, (series, runs, payload_count, packed) = members[0]
-        packed_bytes = len(packed)
-        sequences, pieces = [range(sequence, sequence + payload_count)], [packed]
         received_ms = runs[0][0]
-        if len(members) > 1:
-            all_runs = list(runs)
-            for start, (_, its_runs, count, its_packed) in members[1:]:
-                sequences.append(range(start, start + count))
-                all_runs += its_runs
-                pieces.append(its_packed)
-                packed_bytes += len(its_packed)
-            runs = tuple(all_runs)
         key, shared = spool_records.asset_id_of(series), self._shared_by(series, claims[0].chunk.stream)
-        value = self._assembler.assemble(shared.around, key, sequences, runs, pieces)
-        headers = records.own_headers(shared.headers, self.source.at(sequence), key, received_ms)
-        return Parcel(sequence, shared.topic, key, value, headers, claims, len(members), packed_bytes)
+        if payload_count == 1 and len(members) == 1:
+            value = self._assembler.assemble_one(shared.around, key, sequence, received_ms, packed)
+        else:
+            value = self._assembled(shared.around, key, members)
+        headers = records.own_headers(shared.headers, self.source.at(sequence).encode(), key, received_ms)
+        return Parcel(sequence, shared.topic, key, value, headers, claims, bundle_bytes)
+
+    def _assembled(self, around: Around, key: bytes, members: list[tuple[int, Bundle]]) -> bytes:
+        sequences = [range(sequence, sequence + bundle.payload_count) for sequence, bundle in members]
+        runs = [run for _, bundle in members for run in bundle.runs]
+        return self._assembler.assemble(around, key, sequences, runs, [bundle.packed for _, bundle in members])
 
     def _shared_by(self, series: bytes, stream: int) -> _Shared:
         name = (spool_records.code_of(series), stream)
@@ -128,17 +143,23 @@ class Packer:
         return shared
 
     def singles(self, parcel: Parcel) -> list[Parcel]:
-        """The same payloads, each on its own."""
+        """The same payloads, each on its own. The first carries the weight."""
         chunks = [claim.chunk for claim in parcel.claims for _ in range(claim.record_count)]
-        return [
+        made = [
             self.batch([(sequence, _bundle(message))], [Claim(chunk, 1)])
             for (sequence, message), chunk in zip(unpacked(parcel), chunks, strict=True)
         ]
+        for each in made:
+            each.weight_bytes = 0
+        made[0].weight_bytes = parcel.weight_bytes
+        return made
 
     def refused_letter(self, parcel: Parcel, error: str) -> Parcel:
-        """The dead letter for a batch of one that Kafka refuses."""
+        """The dead letter for a batch of one that Kafka refuses, with its weight."""
         ((sequence, message),) = unpacked(parcel)
-        return of_letter(letters.of_message(message, error, self.source, sequence), sequence, parcel.claims[0])
+        made = of_letter(letters.of_message(message, error, self.source, sequence), sequence, parcel.claims[0])
+        made.weight_bytes = parcel.weight_bytes
+        return made
 
 
 def unpacked(parcel: Parcel) -> list[tuple[int, Message]]:

@@ -1,14 +1,14 @@
 """From the spool to Kafka: read in order, batch per asset, produce, confirm. One thread uses it."""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Final, Protocol
 
 import structlog
 
 from edge import letters, parcels
-from edge.batcher import Batcher, Group
+from edge.batcher import BUNDLE_BYTES, Batcher
 from edge.clock import Clock
 from edge.counts import Counts
 from edge.letters import Letter, Source
@@ -16,15 +16,11 @@ from edge.lineup import Lineup
 from edge.link import LinkCost
 from edge.outbox import Outbox, Sink
 from edge.pacing import Pacing
-from edge.parcels import Claim, Packer, Parcel
+from edge.parcels import PARCEL_BYTES, Claim, Packer, Parcel
 from edge.spool.reader import Chunk
 from edge.spool.records import Bundle, Gap, Record, Refused, StorageClass
 from edge.upload import Upload
 
-_RECORD_BYTES: Final = 600
-"""What a record costs in memory beside its payloads, about."""
-_PARCEL_BYTES: Final = 1_200
-"""The same of a parcel, with what the Kafka client makes of it: with one message in each that is the most of it."""
 _REBUILD_INTERVAL_S: Final = 5.0
 _WORKING_S: Final = 5.0
 """Kafka takes records when it confirmed one so lately."""
@@ -90,9 +86,9 @@ class Sender:
         self._outbox = Outbox(sink, self._packer, counts, self._delivered, self._lineup, self._pacing)
         self._window_bytes: Counter[tuple[StorageClass, int]] = Counter()
         """Of what is on its way, by class and stream."""
-        self._delivered_of: dict[Chunk, int] = {}
+        self._delivered_of: defaultdict[Chunk, int] = defaultdict(int)
         """In this turn, of each chunk."""
-        self._leaving_bytes: dict[Chunk, int] = {}
+        self._leaving_bytes: defaultdict[Chunk, int] = defaultdict(int)
         """The same of what was on its way, by the first chunk of each parcel."""
         self._delivered_s = -math.inf
         self._is_full = False
@@ -170,38 +166,31 @@ class Sender:
             )
 
     def _take(self, chunk: Chunk, now_s: float) -> None:
-        weight = 0
+        weight_bytes, add = 0, self._batcher.add
         for sequence, record in chunk.entries:
             if type(record) is Bundle:
-                weight += _RECORD_BYTES + len(record.packed)
-                self._batcher.add(sequence, record, chunk, now_s)
+                weight_bytes += BUNDLE_BYTES + len(record.packed)
+                add(sequence, record, chunk, now_s)
             else:
                 self._put_letter(sequence, record, chunk)
-        self._window_bytes[chunk.storage_class, chunk.stream] += weight
+        self._window_bytes[chunk.storage_class, chunk.stream] += weight_bytes
         chunk.entries.clear()
 
     def _put_letter(self, sequence: int, record: Record, chunk: Chunk) -> None:
         letter = _letter(record, self._source, sequence)
         parcel = parcels.of_letter(letter, sequence, Claim(chunk, 1))
-        self._window_bytes[chunk.storage_class, chunk.stream] += _parcel_weight(parcel)
+        self._window_bytes[chunk.storage_class, chunk.stream] += parcel.weight_bytes
         self._outbox.put(parcel)
 
     def produce(self, everything: bool = False) -> int:
         """Close batches that are full or due, or with `everything` all, and send. Returns how many parcels."""
         now_s = self._clock.monotonic_s()
-        while (group := self._batcher.pop(now_s, everything or self._is_held_up())) is not None:
-            self._put_batch(group)
+        # with most of what may be on its way in open batches the oldest leave, to make room
+        for group in self._batcher.pop(now_s, -1 if everything else self._window_bytes_max // 2):
+            parcel = self._packer.batch(group.members, group.claims, group.held_bytes)
+            self._window_bytes[parcel.storage_class, parcel.stream] += PARCEL_BYTES
+            self._outbox.put(parcel)
         return 0 if self._outbox.is_broken else self._outbox.send(now_s)
-
-    def _is_held_up(self) -> bool:
-        """Whether most of what may be on its way waits in open batches: then the oldest leave, to make room."""
-        held_bytes = self._batcher.size_bytes + _RECORD_BYTES * self._batcher.bundle_count
-        return held_bytes * 2 > self._window_bytes_max
-
-    def _put_batch(self, group: Group) -> None:
-        parcel = self._packer.batch(group.members, group.claims)
-        self._window_bytes[parcel.storage_class, parcel.stream] += _PARCEL_BYTES
-        self._outbox.put(parcel)
 
     def settle(self, wait_s: float = 0.0) -> int:
         """Take Kafka's reports, and wait for the first; begin anew when the client is broken. Returns how many."""
@@ -222,12 +211,12 @@ class Sender:
         self._leaving_bytes.clear()
         self._spool.rewind()
 
-    def _delivered(self, parcel: Parcel) -> None:
-        delivered_of, leaving_bytes, claims = self._delivered_of, self._leaving_bytes, parcel.claims
-        for chunk, record_count in claims:
-            delivered_of[chunk] = delivered_of.get(chunk, 0) + record_count
-        first = claims[0].chunk
-        leaving_bytes[first] = leaving_bytes.get(first, 0) + _parcel_weight(parcel)
+    def _delivered(self, parcels: list[Parcel]) -> None:
+        delivered_of, leaving_bytes = self._delivered_of, self._leaving_bytes
+        for parcel in parcels:
+            for chunk, record_count in parcel.claims:
+                delivered_of[chunk] += record_count
+            leaving_bytes[parcel.claims[0].chunk] += parcel.weight_bytes
 
     def _confirm(self, now_s: float) -> None:
         """What was delivered in this turn, by chunk: a chunk has thousands of parcels."""
@@ -249,9 +238,3 @@ def _letter(record: Record, source: Source, sequence: int) -> Letter:
         return letters.of_refused(record, source, sequence)
     assert type(record) is Gap
     return letters.of_gap(record, source)
-
-
-def _parcel_weight(parcel: Parcel) -> int:
-    if not parcel.bundle_count:
-        return _PARCEL_BYTES + len(parcel.value)
-    return _PARCEL_BYTES + _RECORD_BYTES * parcel.bundle_count + parcel.packed_bytes

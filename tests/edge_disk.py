@@ -247,7 +247,7 @@ def number_of(record: Bundle) -> int:
 
 def numbers_in(parcel: Parcel) -> list[int]:
     """The numbers of the messages in a batch; a dead letter has none."""
-    return [int(each.payload.partition(b":")[0]) for _, each in unpacked(parcel)] if parcel.bundle_count else []
+    return [int(each.payload.partition(b":")[0]) for _, each in unpacked(parcel)] if parcel.is_batch else []
 
 
 def put(into: spool.Spool, *bundles: Bundle) -> None:

@@ -45,10 +45,12 @@ def _fields(**values: Any) -> bytes:
     return b"".join(_pack(name) + _pack(value) for name, value in values.items())
 
 
+_TEXT_HEADERS: Final = tuple(bytes([0xA0 | n]) if n < _SHORT_TEXT else bytes([0xD9, n]) for n in range(256))
+
+
 def _packed_text(text: bytes) -> bytes:
     """[msgpack] fixstr or str 8: enough for an asset id."""
-    size = len(text)
-    return (bytes([0xA0 | size]) if size < _SHORT_TEXT else bytes([0xD9, size])) + text
+    return _TEXT_HEADERS[len(text)] + text
 
 
 @functools.lru_cache(maxsize=limits.BATCH_FRAMES_MAX + 1)
@@ -107,14 +109,17 @@ class Assembler:
         first = sequences[0].start
         count = sum(map(len, sequences))
         assert 0 < count <= limits.BATCH_FRAMES_MAX, count
-        head = (before, _packed_text(asset_id), behind, _pack(first))
-        if count == 1:  # what a fleet of sparse devices sends
-            time = _packed_time(runs[0][0])
-            return b"".join((*head, self._offset_of_one, time, self._payload_of_one, *packed))
         header = _list_header(count)
         times = [_packed_time(time_ms) * number for time_ms, number in runs]
         offsets = _packed_offsets(sequences, first, count)
-        return b"".join((*head, self._offsets, offsets, self._times, header, *times, self._payloads, header, *packed))
+        parts = (before, _packed_text(asset_id), behind, _pack(first), self._offsets, offsets, self._times, header)
+        return b"".join((*parts, *times, self._payloads, header, *packed))
+
+    def assemble_one(self, around: Around, asset_id: bytes, sequence: int, received_ms: int, packed: bytes) -> bytes:
+        """`assemble` of one payload: what a fleet of devices that speak rarely sends."""
+        before, behind = around
+        offset, time, payload = self._offset_of_one, _packed_time(received_ms), self._payload_of_one
+        return b"".join((before, _packed_text(asset_id), behind, _pack(sequence), offset, time, payload, packed))
 
 
 def _packed_offsets(sequences: Sequence[range], first: int, count: int) -> bytes:

@@ -24,8 +24,8 @@ def iso_time(time_ms: int) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _iso_bytes(time_ms: int) -> bytes:
-    return iso_time(time_ms).encode()
+def _time_header(time_ms: int) -> tuple[str, bytes]:
+    return ("ce_time", iso_time(time_ms).encode())
 
 
 @functools.lru_cache(maxsize=64)
@@ -36,7 +36,7 @@ def _iso_second(time_s: int) -> str:
 def cloud_event(*, type_: str, id_: str, source: str, subject: str, time_ms: int, content_type: str) -> Headers:
     """Headers of a record. `id_` is unique within `source`, so that a consumer can drop re-sends."""
     common = common_headers(type_=type_, source=source, content_type=content_type)
-    return own_headers(common, id_, subject.encode("utf-8", "replace"), time_ms)
+    return own_headers(common, id_.encode("utf-8", "replace"), subject.encode("utf-8", "replace"), time_ms)
 
 
 def common_headers(*, type_: str, source: str, content_type: str) -> Headers:
@@ -50,15 +50,14 @@ def common_headers(*, type_: str, source: str, content_type: str) -> Headers:
     return [(name, value.encode("utf-8", "replace")) for name, value in attributes.items()]
 
 
-def own_headers(common: Headers, id_: str, subject: bytes, time_ms: int) -> Headers:
+def own_headers(common: Headers, id_: bytes, subject: bytes, time_ms: int) -> Headers:
     """The headers of one record: `common` and its own.
 
     An empty `subject` is left out: CloudEvents allows none, but no empty one.
     """
-    own = [*common, ("ce_id", id_.encode("utf-8", "replace")), ("ce_time", _iso_bytes(time_ms))]
-    if subject:
-        own.append(("ce_subject", subject))
-    return own
+    if not subject:
+        return [*common, ("ce_id", id_), _time_header(time_ms)]
+    return [*common, ("ce_id", id_), _time_header(time_ms), ("ce_subject", subject)]
 
 
 def source(mqtt_topic: str, gateway: str, epoch: str, sequence: int) -> str:

@@ -16,8 +16,8 @@ _ITEM = st.tuples(
 )
 
 
-@given(items=st.lists(_ITEM, max_size=60))
-def test_nothing_is_lost_doubled_or_reordered(items: list[tuple[str, Channel, int, int]]) -> None:
+@given(items=st.lists(_ITEM, max_size=60), held_bytes_max=st.integers(0, 5_000))
+def test_nothing_is_lost_doubled_or_reordered(items: list[tuple[str, Channel, int, int]], held_bytes_max: int) -> None:
     batcher = Batcher(_LIMITS)
     source = Chunk(StorageClass.SIGNALS, [], 0, 100, 100, Position(0, 0))
     groups: list[Group] = []
@@ -25,12 +25,11 @@ def test_nothing_is_lost_doubled_or_reordered(items: list[tuple[str, Channel, in
     for number, (asset_id, channel, size, pause_ms) in enumerate(items):
         now_s += pause_ms / 1000
         batcher.add(number, message(number, channel, asset_id, size), source, now_s)
-        while (group := batcher.pop(now_s)) is not None:
-            groups.append(group)
+        groups += batcher.pop(now_s, held_bytes_max)
+        assert batcher.held_bytes <= held_bytes_max
         assert batcher.due_s is None or batcher.due_s > now_s
-    while (group := batcher.pop(now_s, everything=True)) is not None:
-        groups.append(group)
-    assert batcher.size_bytes == 0
+    groups += batcher.pop(now_s, -1)
+    assert batcher.held_bytes == 0
     came: dict[tuple[str, Channel], list[int]] = {}
     for group in groups:
         keys = {(each.address.asset_id, each.address.channel) for _, each in group.members}

@@ -26,7 +26,7 @@ class World:
         self.counts = Counts()
         self.delivered: list[Parcel] = []
         self.packer = Packer(SOURCE)
-        self.outbox = Outbox(self.sink, self.packer, self.counts, self.delivered.append, Lineup(50), Pacing(0, 0.0))
+        self.outbox = Outbox(self.sink, self.packer, self.counts, self.delivered.extend, Lineup(50), Pacing(0, 0.0))
         self.now_s = 0.0
 
     def put(self, *numbers: int, asset_id: str = "car-1", channel: Channel = Channel.SIGNALS) -> None:

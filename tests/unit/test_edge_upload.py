@@ -133,7 +133,7 @@ def sent_bytes(pacing: Pacing, seconds: float, size: int, wire_ratio: float = 1.
     wire_bytes = 0.0
     for tick in range(int(seconds * 100)):
         now_s = tick / 100
-        while pacing.may_send(now_s):
+        while pacing.room_bytes(now_s) > 0:
             pacing.sent(size)
             pacing.settled(size, now_s)
             wire_bytes += size * wire_ratio
@@ -156,8 +156,8 @@ def test_a_limit_that_is_lowered_counts_at_once() -> None:
     pacing = Pacing(1_000_000, 0.0)
     pacing.limit(1_000)
     pacing.sent(1_001)
-    assert not pacing.may_send(0.0)
-    assert pacing.may_send(1.1)
+    assert pacing.room_bytes(0.0) <= 0
+    assert pacing.room_bytes(1.1) > 0
 
 
 def test_no_more_is_on_its_way_than_the_link_takes_in_two_seconds() -> None:
@@ -165,7 +165,7 @@ def test_no_more_is_on_its_way_than_the_link_takes_in_two_seconds() -> None:
     in_flight = 0
     now_s = 0.0
     for _ in range(100):  # 100 kB/s
-        while pacing.may_send(now_s):
+        while pacing.room_bytes(now_s) > 0:
             pacing.sent(10_000)
             in_flight += 10_000
         now_s += 0.1
@@ -179,7 +179,7 @@ def test_a_fast_link_may_have_much_on_its_way() -> None:
     pacing = Pacing(0, 0.0)
     for tick in range(40):
         given = 0
-        while pacing.may_send(tick / 10) and given < 10_000_000:
+        while pacing.room_bytes(tick / 10) > 0 and given < 10_000_000:
             pacing.sent(100_000)
             given += 100_000
         for _ in range(given // 100_000):

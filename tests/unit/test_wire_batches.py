@@ -60,6 +60,9 @@ def test_an_assembled_batch_is_byte_for_byte_an_encoded_one(frames, jump):
     assembler = batches.Assembler("gw-1")
     around = assembler.around(Kind.STATION, Channel.CONNECTION, "e1")
     assert assembler.assemble(around, b"a" * 64, sequences, runs, packed) == batches.encode(whole)
+    if frames == 1:
+        (one,), (time_ms, _) = sequences, runs[0]
+        assert assembler.assemble_one(around, b"a" * 64, one.start, time_ms, *packed) == batches.encode(whole)
 
 
 def test_the_largest_batch_is_read():
