@@ -56,7 +56,7 @@ def judge(error: KafkaError) -> SendError:
 
 def _report(parcel: Parcel, reports: list[Report], error: KafkaError | None, _message: Message) -> None:
     """The delivery callback; its first two are bound, since librdkafka's opaque does not reach Python."""
-    reports.append(Report(parcel, None if error is None else judge(error)))
+    reports.append((parcel, None if error is None else judge(error)))
 
 
 class _Statistics(msgspec.Struct):
@@ -149,7 +149,7 @@ class KafkaSink:
         except BufferError:
             return False
         except KafkaException as error:
-            self._reports.append(Report(parcel, judge(error.args[0])))
+            self._reports.append((parcel, judge(error.args[0])))
         if self._in_flight == 0:
             self._last_sign_s = self._clock.monotonic_s()
         self._in_flight += 1
@@ -168,7 +168,7 @@ class KafkaSink:
         taken = self._reports[:]  # the list itself is known to what is in flight
         self._reports.clear()
         self._in_flight -= len(taken)
-        if any(report.error is None for report in taken):
+        if any(error is None for _, error in taken):
             self._last_error = ""
         return taken
 

@@ -87,11 +87,8 @@ class SendError(NamedTuple):
     text: str
 
 
-class Report(NamedTuple):
-    """What became of a parcel. Without error it is in Kafka, acknowledged by all in-sync replicas."""
-
-    parcel: Parcel
-    error: SendError | None
+Report = tuple[Parcel, SendError | None]
+"""What became of a parcel. Without error it is in Kafka, acknowledged by all in-sync replicas."""
 
 
 class _Shared(NamedTuple):

@@ -45,29 +45,30 @@ def judge(deliveries: list[Delivery]) -> Judged:
     judged = Judged()
     for delivery in deliveries:
         received_ms = within_range(delivery.received_ms)
+        one = Run(received_ms, 1)
         for topic, payloads in delivery.payloads.items():
             series = records.series_of_topic(topic) or _series(topic)
             if isinstance(series, Malformed):
                 judged.refused += [_refused(Odd(topic, each, len(each)), series, received_ms) for each in payloads]
             else:
-                add(judged.arrivals, series, payloads, received_ms)
+                add(judged.arrivals, series, payloads, one if len(payloads) == 1 else Run(received_ms, len(payloads)))
         for odd in delivery.odd:
             _judge_odd(judged, odd, received_ms)
     return judged
 
 
-def add(arrivals: dict[bytes, Arrival], series: bytes, payloads: list[bytes], received_ms: int) -> None:
-    """Put payloads behind those of their series."""
+def add(arrivals: dict[bytes, Arrival], series: bytes, payloads: list[bytes], run: Run) -> None:
+    """Put payloads that were received at one time behind those of their series."""
     arrival = arrivals.get(series)
     if arrival is None:
-        arrivals[series] = Arrival(series, payloads, [Run(received_ms, len(payloads))])
+        arrivals[series] = Arrival(series, payloads, [run])
         return
     arrival.payloads += payloads
     last = arrival.runs[-1]
-    if last.received_ms == received_ms:
-        arrival.runs[-1] = Run(received_ms, last.payload_count + len(payloads))
+    if last.received_ms == run.received_ms:
+        arrival.runs[-1] = Run(run.received_ms, last.payload_count + run.payload_count)
     else:
-        arrival.runs.append(Run(received_ms, len(payloads)))
+        arrival.runs.append(run)
 
 
 def _judge_odd(judged: Judged, odd: Odd, received_ms: int) -> None:

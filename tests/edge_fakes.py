@@ -48,13 +48,13 @@ class FakeSink:
         count = len(self.held) if count is None else count
         for parcel in self.held[:count]:
             self.delivered.append(parcel)
-            self.pending.append(Report(parcel, None))
+            self.pending.append((parcel, None))
         del self.held[:count]
 
     def refuse(self, error: SendError, count: int | None = None) -> None:
         """Report an error for the oldest."""
         count = len(self.held) if count is None else count
-        self.pending += [Report(parcel, error) for parcel in self.held[:count]]
+        self.pending += [(parcel, error) for parcel in self.held[:count]]
         del self.held[:count]
 
 

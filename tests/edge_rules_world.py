@@ -67,7 +67,7 @@ class Bench:
         """The urgent ones come behind the others of their chunk."""
         arrivals: dict[bytes, Arrival] = {}
         for each in messages:
-            receive.add(arrivals, records.series_of(each.address), [each.payload], each.received_ms)
+            receive.add(arrivals, records.series_of(each.address), [each.payload], records.Run(each.received_ms, 1))
         passed = [arrival.bundle() for arrival in self.engine.apply(arrivals).values()]
         return [
             Sent(each.address.asset_id, message.payload, records.storage_class(each) is StorageClass.EVENTS)

@@ -57,7 +57,7 @@ class _Collector:
     def send(self, parcel: Parcel) -> bool:
         """Take any."""
         self.made.append(parcel)
-        self._reports.append(Report(parcel, None))
+        self._reports.append((parcel, None))
         return True
 
     def reports(self, wait_s: float = 0.0) -> list[Report]:  # noqa: ARG002 - nothing to wait for

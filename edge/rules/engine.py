@@ -135,7 +135,7 @@ class Engine:
             self.tally.received_bytes += size_bytes
             if asset.is_transparent:
                 self.tally.passed_bytes += size_bytes
-                receive.add(passed, arrival.series, run, received_ms)
+                receive.add(passed, arrival.series, run, records.Run(received_ms, len(run)))
                 continue
             is_settled = asset.heard_s - asset.first_heard_s >= self._bounds.settle_s
             for payload in run:
@@ -182,7 +182,7 @@ class Engine:
                 payload, is_empty = reduced
                 self.tally.emptied_frames += is_empty
         self.tally.passed_bytes += len(payload)
-        receive.add(passed, asset.series, [payload], received_ms)
+        receive.add(passed, asset.series, [payload], records.Run(received_ms, 1))
 
     def _release_silent(self, now_s: float) -> None:
         """When little room is left, empty the rings of assets that are silent for longer than captures look back."""
@@ -197,4 +197,4 @@ class Engine:
         for payload, urgent in made.frames(extras):
             self.tally.extra_frames += 1
             self.tally.passed_bytes += len(payload)
-            receive.add(passed, asset.urgent_series if urgent else asset.series, [payload], received_ms)
+            receive.add(passed, asset.urgent_series if urgent else asset.series, [payload], records.Run(received_ms, 1))

@@ -83,5 +83,5 @@ def _chunks(recorded: Iterable[Message]) -> Iterator[dict[bytes, Arrival]]:
     while members := list(itertools.islice(remaining, _CHUNK)):
         arrivals: dict[bytes, Arrival] = {}
         for each in members:
-            receive.add(arrivals, records.series_of(each.address), [each.payload], each.received_ms)
+            receive.add(arrivals, records.series_of(each.address), [each.payload], records.Run(each.received_ms, 1))
         yield arrivals

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from edge.spool import files
 from edge.spool.chain import Chain, Position
 from edge.spool.disk import Disk
-from edge.spool.reader import Chunk, Lost, Reader
+from edge.spool.reader import Chunk, Fresh, Lost, Reader
 
 LANES_MAX: Final = 8
 """Each costs a file handle, a buffer, and a line in the checkpoint."""
@@ -74,6 +74,10 @@ class Lanes:
             if chunk is not None:
                 return chunk
         return None
+
+    def offer(self, fresh: Fresh) -> None:
+        """A block that was appended just now, for the live lane."""
+        self._readers[-1].offer(fresh)
 
     def split(self) -> bool:
         """Read from now on what is appended from now on beside what was there; False when that cannot be."""

@@ -52,6 +52,15 @@ class Chunk:
             self.reader.confirmed(count)
 
 
+class Fresh(NamedTuple):
+    """A block that was appended just now: durable, and still in memory."""
+
+    start: Position
+    end: Position
+    stream: int
+    records: list[Record]
+
+
 class Reader:
     """A cursor over a chain up to `limit`, if there is one. Nothing before `position` is needed any more."""
 
@@ -73,6 +82,7 @@ class Reader:
         self._segment: Segment | None = None
         self._scanner: Scanner | None = None
         self._failures = 0
+        self._fresh: Fresh | None = None
 
     @property
     def undelivered(self) -> int:
@@ -113,7 +123,34 @@ class Reader:
         self._failures = 0
         return chunk
 
+    def offer(self, fresh: Fresh) -> None:
+        """What follows on all that was read need not be read from the disk. At most one block is kept for that."""
+        if fresh.start.ordinal == self._next.ordinal:
+            self._fresh = fresh
+
+    def _take_fresh(self) -> Chunk | None:
+        fresh, self._fresh = self._fresh, None
+        if fresh is None or fresh.start.ordinal != self._next.ordinal:
+            return None
+        if self._segment is not None and self._segment is not self._chain.segments[-1]:
+            self._go_to(None)  # a segment that is kept open needs its space after it was deleted
+        self._next = fresh.end
+        self._stream = fresh.stream
+        return self._chunk(_numbered(fresh.records, fresh.start.sequence), fresh.end.ordinal - fresh.start.ordinal)
+
+    def _chunk(self, entries: list[tuple[int, Record]], count: int) -> Chunk:
+        received_ms = records.received_ms_of(entries[0][1])
+        chunk = Chunk(self._chain.storage_class, entries, received_ms, count, count, self._next, self._stream, self)
+        self._outstanding.append(chunk)
+        return chunk
+
     def _read(self) -> Chunk | None:
+        return self._take_fresh() or self._read_disk()
+
+    def _read_disk(self) -> Chunk | None:
+        if self._next.ordinal >= self.end.ordinal:
+            self._settle()
+            return None
         entries: list[tuple[int, Record]] = []
         size_bytes = count = 0
         while size_bytes < self._buffer_bytes:
@@ -134,10 +171,7 @@ class Reader:
         if not entries:
             self._notice_lost_end()
             return None
-        received_ms = records.received_ms_of(entries[0][1])
-        chunk = Chunk(self._chain.storage_class, entries, received_ms, count, count, self._next, self._stream, self)
-        self._outstanding.append(chunk)
-        return chunk
+        return self._chunk(entries, count)
 
     def _next_block(self) -> Block | None:
         self._segment = self._segment or self._first_segment()

@@ -12,10 +12,11 @@ from typing import Final, NamedTuple, Self
 
 from edge.clock import Clock
 from edge.spool import carry, expiry, files, records, recovery
+from edge.spool.chain import Position
 from edge.spool.disk import Disk
 from edge.spool.files import GapName
 from edge.spool.lanes import Lanes
-from edge.spool.reader import Chunk
+from edge.spool.reader import Chunk, Fresh
 from edge.spool.records import Gap, Record, StorageClass
 from wire.malformed import Reason
 
@@ -24,6 +25,8 @@ _DETAILS: Final = {
     Reason.EXPIRED: "older than its class is kept",
     Reason.CORRUPT: "the spool's files were damaged or incomplete",
 }
+_FRESH_READS_MAX: Final = 2
+"""A block that is so many times larger than what is read at once is not kept in memory for the next read."""
 _CARRY_TRIES_MAX: Final = 10
 """So often a segment that is to be given up is read for gap records; then what the disk cannot read goes unread."""
 
@@ -53,6 +56,8 @@ class _Part(NamedTuple):
     record_count: int
     received_ms: int
     body: bytes
+    records: list[Record]
+    """The same, for whoever reads next."""
     gaps: tuple[GapName, ...] = ()
 
 
@@ -154,7 +159,7 @@ class Spool:
             body = records.encode(members)
             count = sum(map(records.count_of, members))
             received_ms = records.received_ms_of(members[0])
-            self._staged.append(_Part(storage_class, self._next_sequence, count, received_ms, body, gaps))
+            self._staged.append(_Part(storage_class, self._next_sequence, count, received_ms, body, members, gaps))
             self._next_sequence += count
 
     def commit(self) -> None:
@@ -170,7 +175,11 @@ class Spool:
             chain = self._chains[part.storage_class]
             if expiry.must_close(chain, self._limits.age_s(part.storage_class), now_s):
                 chain.close()
+            start_ordinal = chain.end_ordinal
             chain.append(part.first_sequence, part.record_count, part.received_ms, part.body, now_s)
+            if len(part.body) <= _FRESH_READS_MAX * self._limits.read_bytes:
+                start = Position(part.first_sequence, start_ordinal)
+                self._lanes[part.storage_class].offer(Fresh(start, chain.end, chain.stream, part.records))
             self._leftovers += part.gaps
             del self._staged[0]
         with contextlib.suppress(OSError):  # what was staged is durable; the leftovers are tried again

@@ -80,7 +80,7 @@ def spool(directory: Path) -> Path:
     opened = Spool.open(disk, Limits(8_388_608, 1_048_576, 65_536), SystemClock())
     arrivals: dict[bytes, receive.Arrival] = {}
     for each in drive():
-        receive.add(arrivals, records.series_of(each.address), [each.payload], NOW_MS)
+        receive.add(arrivals, records.series_of(each.address), [each.payload], records.Run(NOW_MS, 1))
     opened.stage([arrival.bundle() for arrival in arrivals.values()])
     opened.commit()
     opened.close()

@@ -226,8 +226,10 @@ def test_the_checkpoint_does_not_pass_a_loss_before_its_record_is_durable() -> N
     spool = open_spool(disk)
     put(spool, message(0))
     put(spool, message(1))
+    spool.close()
     inode = disk.names[segments(disk)[0]]
     inode.data = inode.durable = inode.data.replace(b"0:", b"?:")
+    spool = open_spool(disk)
     read_all(spool, SIGNALS)
     spool.checkpoint()
     again = open_spool(disk.after_crash())
@@ -267,6 +269,8 @@ def test_a_page_that_the_disk_cannot_read_is_given_up_after_some_attempts() -> N
     spool = open_spool(disk)
     for number in range(3):
         put(spool, message(number, size=5_000))
+    spool.close()
+    spool = open_spool(disk)
 
     def fault(operation: str, name: str) -> None:
         if operation == "read":
@@ -279,6 +283,28 @@ def test_a_page_that_the_disk_cannot_read_is_given_up_after_some_attempts() -> N
     assert spool.read(SIGNALS) is None
     disk.fault = None
     assert gaps(spool)[0].record_count == 3
+
+
+def test_who_keeps_up_needs_no_disk_and_who_fell_behind_reads_on_in_order() -> None:
+    disk = MemoryDisk()
+    spool = open_spool(disk, SMALL)
+    reads: list[str] = []
+
+    def fault(operation: str, name: str) -> None:
+        if operation == "read":
+            reads.append(name)
+
+    disk.fault = fault
+    numbers: list[int] = []
+    for number in range(40):
+        put(spool, message(number, size=100))
+        if number not in range(10, 13) and number not in range(20, 35):
+            was_behind = number in (13, 35)
+            reads.clear()
+            numbers += [number_of(record) for _, record in read_all(spool, SIGNALS)]
+            assert bool(reads) == was_behind, number
+    assert numbers == list(range(40))
+    assert spool.undelivered == 0
 
 
 def test_an_error_while_reading_loses_nothing_that_was_read_before_it() -> None:
