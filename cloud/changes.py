@@ -5,6 +5,7 @@ even with the value that it has, makes MongoDB derive the keys of all of them: 3
 """
 
 import struct
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import bson
@@ -36,9 +37,9 @@ class Change(NamedTuple):
     new: bool
     steady: bool
 
-    def set_alone(self) -> UpdateOne:
-        """For a transaction that has seen the revision."""
-        return UpdateOne({"_id": self.asset_id}, {"$set": self.fields})
+    def statement(self) -> Mapping[str, Any]:
+        """For a transaction that has seen the revision, as the server's `update` command wants it."""
+        return {"q": {"_id": self.asset_id}, "u": {"$set": self.fields}}
 
     def alone(self) -> UpdateOne | InsertOne[Any]:
         """For a write on its own. The second condition costs MongoDB a plan for each: 45 µs (measured)."""

@@ -1,10 +1,10 @@
 """The twins' documents, as the fold and the linker see them. Every write is safe to repeat."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import structlog
 from pymongo import UpdateOne
@@ -28,6 +28,10 @@ log: Final = structlog.get_logger()
 _PAGE: Final = 1_000
 _LANE_MIN: Final = 250
 """Twins for which a transaction of their own is worth a thread."""
+_MESSAGE_BYTES_MAX: Final = 40_000_000
+"""The server takes 48 MB."""
+_STATEMENT_BYTES: Final = 500
+"""Of an update beside its fields, at most."""
 _FOLD_HALF: Final = {"attributes": 0, "owner": 0, "lifecycle": 0}
 
 
@@ -135,9 +139,9 @@ class Store(Mongo):
                 found = collection.find(wanted, {"revision": 1}, session=session, batch_size=len(several))
                 held = {document["_id"]: document["revision"] for document in found}
                 behind = [index for index, one in enumerate(several) if held.get(one.asset_id) != one.revision]
-                writes = [one.set_alone() for one in several if held.get(one.asset_id) == one.revision]
-                if writes:
-                    collection.bulk_write(writes, ordered=False, session=session)
+                current = [one for one in several if held.get(one.asset_id) == one.revision] if behind else several
+                for part in _messages(current):
+                    self.update_within(session, self.twins, part)
         except ConnectionFailure:
             raise
         except PyMongoError as error:
@@ -177,6 +181,20 @@ class Store(Mongo):
             for index, one in enumerate(made)
             if one.size_bytes > limit
         }
+
+
+def _messages(several: Sequence[Change]) -> Iterator[list[Mapping[str, Any]]]:
+    """As many statements as one message to the server may carry."""
+    part: list[Mapping[str, Any]] = []
+    size_bytes = 0
+    for one in several:
+        size_bytes += len(one.fields.raw) + _STATEMENT_BYTES
+        if part and size_bytes > _MESSAGE_BYTES_MAX:
+            yield part
+            part, size_bytes = [], len(one.fields.raw) + _STATEMENT_BYTES
+        part.append(one.statement())
+    if part:
+        yield part
 
 
 def _lanes(places: Sequence[int]) -> list[Sequence[int]]:
