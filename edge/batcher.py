@@ -4,8 +4,9 @@ Order per asset, channel and stream is that of `add`. Memory is bounded by the c
 """
 
 import math
-from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+import msgspec
 
 from edge.parcels import Claim
 from edge.spool import records
@@ -24,8 +25,7 @@ class Limits(NamedTuple):
     age_s: float
 
 
-@dataclass(slots=True)
-class Group:
+class Group(msgspec.Struct, gc=False):
     """Bundles of one series and stream, (first sequence, bundle), and the records they settle."""
 
     opened_s: float
@@ -38,13 +38,13 @@ class Group:
 
     def add(self, sequence: int, bundle: Bundle, chunk: Chunk) -> None:
         """Append one bundle."""
-        _, _, count, packed = bundle
+        count = bundle.payload_count
         self.members.append((sequence, bundle))
         self.count += count
-        self.size_bytes += len(packed)
-        claimed, claimed_count = self.claims[-1]
-        if claimed is chunk:
-            self.claims[-1] = Claim(chunk, claimed_count + count)
+        self.size_bytes += len(bundle.packed)
+        last = self.claims[-1]
+        if last.chunk is chunk:
+            self.claims[-1] = Claim(chunk, last.record_count + count)
         else:
             self.claims.append(Claim(chunk, count))
 
@@ -72,14 +72,13 @@ class Batcher:
     def add(self, sequence: int, bundle: Bundle, chunk: Chunk, now_s: float) -> None:
         """Put a bundle into its group; one that is larger than a batch may be is split."""
         frames_max, bytes_max, _ = self._limits
-        series, _, count, packed = bundle
-        size = len(packed)
+        count, size = bundle.payload_count, len(bundle.packed)
         if count > 1 and (count > frames_max or size > bytes_max):
             for part in records.split(bundle, frames_max, bytes_max):
                 self.add(sequence, part, chunk, now_s)
                 sequence += part.payload_count
             return
-        key = (series, chunk.stream)
+        key = (bundle.series, chunk.stream)
         group = self._open.get(key)
         if group is not None and (group.count + count > frames_max or group.size_bytes + size > bytes_max):
             self._full.append(self._open.pop(key))

@@ -49,8 +49,11 @@ class Lineup:
     def _queue(self, parcel: Parcel) -> deque[Parcel]:
         if parcel.storage_class is StorageClass.EVENTS:
             return self._events
-        self._live_stream = max(self._live_stream, parcel.stream)
-        return self._signals.setdefault(parcel.stream, deque())
+        queue = self._signals.get(parcel.stream)
+        if queue is None:
+            queue = self._signals[parcel.stream] = deque()
+            self._live_stream = max(self._live_stream, parcel.stream)
+        return queue
 
     def set_live_stream(self, stream: int) -> None:
         """Signals of older streams are backlog from now on."""

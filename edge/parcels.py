@@ -3,11 +3,13 @@
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
+import msgspec
+
 from edge import letters
 from edge.letters import Letter, Source
 from edge.spool import records as spool_records
 from edge.spool.reader import Chunk
-from edge.spool.records import Bundle, Message, Run
+from edge.spool.records import Bundle, Message, Run, StorageClass
 from wire import batches, records, topics
 from wire.batches import Around, Assembler
 from wire.messages import Batch
@@ -15,7 +17,7 @@ from wire.records import Headers
 from wire.topics import Address
 
 
-class Claim(NamedTuple):
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """So many records of a chunk."""
 
     chunk: Chunk
@@ -26,41 +28,24 @@ PARCEL_BYTES: Final = 1_200
 """What a parcel costs in memory beside its payloads, with what the Kafka client makes of it, about."""
 
 
-class Parcel:
-    """A Kafka record. `sequence` is that of the first record: parcels of one asset are sent in this order.
+class Parcel(msgspec.Struct, eq=False, gc=False):
+    """A Kafka record. `sequence` is that of the first record: parcels of one asset are sent in this order."""
 
-    `bundle_bytes`: of a batch, what its bundles cost in memory; a dead letter has none, and costs its value.
-    """
-
-    __slots__ = (
-        *("sequence", "topic", "key", "value", "headers", "claims"),
-        *("storage_class", "stream", "is_batch", "weight_bytes"),
-    )
-
-    def __init__(
-        self,
-        sequence: int,
-        topic: str,
-        key: bytes | None,
-        value: bytes,
-        headers: Headers,
-        claims: list[Claim],
-        bundle_bytes: int | None = None,
-    ) -> None:
-        self.sequence = sequence
-        self.topic = topic
-        self.key = key
-        self.value = value
-        self.headers = headers
-        self.claims = claims
-        """The records of the spool that it settles."""
-        chunk = claims[0].chunk
-        self.storage_class = chunk.storage_class
-        self.stream = chunk.stream
-        """See `edge.spool.lanes`."""
-        self.is_batch = bundle_bytes is not None
-        self.weight_bytes = PARCEL_BYTES + (len(value) if bundle_bytes is None else bundle_bytes)
-        """What is on its way no more once it is delivered."""
+    sequence: int
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: Headers
+    claims: list[Claim]
+    """The records of the spool that it settles."""
+    storage_class: StorageClass
+    """Of its records."""
+    stream: int
+    """Of its records, see `edge.spool.lanes`."""
+    is_batch: bool
+    """Or a dead letter."""
+    weight_bytes: int
+    """What it costs in memory until it is delivered, with the bundles it was made of."""
 
     @property
     def record_count(self) -> int:
@@ -91,7 +76,7 @@ Report = tuple[Parcel, SendError | None]
 """What became of a parcel. Without error it is in Kafka, acknowledged by all in-sync replicas."""
 
 
-class _Shared(NamedTuple):
+class _Shared(msgspec.Struct, frozen=True):
     """What all batches of a kind, channel and stream share."""
 
     around: Around
@@ -109,34 +94,35 @@ class Packer:
         """By the first two bytes of a series, and the stream."""
 
     def batch(self, members: list[tuple[int, Bundle]], claims: list[Claim], bundle_bytes: int = 0) -> Parcel:
-        """Bundles of one asset and channel, (first sequence, bundle), in order. `bundle_bytes`: see `Parcel`."""
-        sequence, (series, runs, payload_count, packed) = members[0]
-        received_ms = runs[0][0]
-        key, shared = spool_records.asset_id_of(series), self._shared_by(series, claims[0].chunk.stream)
-        if payload_count == 1 and len(members) == 1:
-            value = self._assembler.assemble_one(shared.around, key, sequence, received_ms, packed)
+        """Bundles of one asset and channel, (first sequence, bundle), in order. `bundle_bytes`: what they cost."""
+        sequence, first = members[0]
+        received_ms, chunk = first.runs[0].received_ms, claims[0].chunk
+        key = spool_records.asset_id_of(first.series)
+        shared = self._shared.get((spool_records.code_of(first.series), chunk.stream))
+        shared = shared or self._share(first.series, chunk.stream)
+        if first.payload_count == 1 and len(members) == 1:
+            value = self._assembler.assemble_one(shared.around, key, sequence, received_ms, first.packed)
         else:
             value = self._assembled(shared.around, key, members)
         headers = records.own_headers(shared.headers, self.source.at(sequence).encode(), key, received_ms)
-        return Parcel(sequence, shared.topic, key, value, headers, claims, bundle_bytes)
+        weight_bytes = PARCEL_BYTES + bundle_bytes
+        of = (chunk.storage_class, chunk.stream)
+        return Parcel(sequence, shared.topic, key, value, headers, claims, *of, True, weight_bytes)
 
     def _assembled(self, around: Around, key: bytes, members: list[tuple[int, Bundle]]) -> bytes:
         sequences = [range(sequence, sequence + bundle.payload_count) for sequence, bundle in members]
-        runs = [run for _, bundle in members for run in bundle.runs]
+        runs = [(run.received_ms, run.payload_count) for _, bundle in members for run in bundle.runs]
         return self._assembler.assemble(around, key, sequences, runs, [bundle.packed for _, bundle in members])
 
-    def _shared_by(self, series: bytes, stream: int) -> _Shared:
-        name = (spool_records.code_of(series), stream)
-        shared = self._shared.get(name)
-        if shared is None:
-            kind, _, channel = spool_records.address_of(series)
-            around = self._assembler.around(kind, channel, self.source.epoch_of(stream))
-            headers = records.common_headers(
-                type_=f"{channel}.batch.v1",
-                source=f"/gateways/{self.source.gateway}",
-                content_type=batches.CONTENT_TYPE,
-            )
-            shared = self._shared[name] = _Shared(around, topics.KAFKA_TOPIC_OF[channel], headers)
+    def _share(self, series: bytes, stream: int) -> _Shared:
+        kind, _, channel = spool_records.address_of(series)
+        around = self._assembler.around(kind, channel, self.source.epoch_of(stream))
+        headers = records.common_headers(
+            type_=f"{channel}.batch.v1", source=f"/gateways/{self.source.gateway}", content_type=batches.CONTENT_TYPE
+        )
+        shared = self._shared[spool_records.code_of(series), stream] = _Shared(
+            around, topics.KAFKA_TOPIC_OF[channel], headers
+        )
         return shared
 
     def singles(self, parcel: Parcel) -> list[Parcel]:
@@ -176,4 +162,6 @@ def _bundle(message: Message) -> Bundle:
 def of_letter(letter: Letter, sequence: int, claim: Claim) -> Parcel:
     """A dead letter."""
     key = letter.letter.asset_id.encode() or None
-    return Parcel(sequence, letter.topic, key, letter.letter.value, letter.letter.headers(), [claim])
+    value, headers, chunk = letter.letter.value, letter.letter.headers(), claim.chunk
+    of, weight_bytes = (chunk.storage_class, chunk.stream), PARCEL_BYTES + len(value)
+    return Parcel(sequence, letter.topic, key, value, headers, [claim], *of, False, weight_bytes)

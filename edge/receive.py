@@ -6,6 +6,8 @@ Payloads are not decoded: they go on as the device sent them.
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from edge.inbox import Delivery, Odd
 from edge.spool import records
 from edge.spool.records import Bundle, Refused, Run
@@ -17,8 +19,7 @@ _ORIGIN_CHARS_MAX: Final = 200
 """Kept of a topic, so that an origin with gateway, epoch and sequence stays below the limit of dead letters."""
 
 
-@dataclass(slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, gc=False):
     """Payloads of one series (see `records`) in the order received, none empty; `runs` say when."""
 
     series: bytes

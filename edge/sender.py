@@ -214,8 +214,8 @@ class Sender:
     def _delivered(self, parcels: list[Parcel]) -> None:
         delivered_of, leaving_bytes = self._delivered_of, self._leaving_bytes
         for parcel in parcels:
-            for chunk, record_count in parcel.claims:
-                delivered_of[chunk] += record_count
+            for claim in parcel.claims:
+                delivered_of[claim.chunk] += claim.record_count
             leaving_bytes[parcel.claims[0].chunk] += parcel.weight_bytes
 
     def _confirm(self, now_s: float) -> None:

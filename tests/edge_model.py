@@ -7,6 +7,8 @@ import random
 from collections import defaultdict
 from collections.abc import Callable
 
+import msgspec
+
 from edge.spool.reader import Chunk
 from edge.spool.records import Bundle, Gap, Run, StorageClass
 from edge.spool.spool import Limits, Spool
@@ -86,7 +88,7 @@ class Model:
             numbers = list(range(len(self.class_of), len(self.class_of) + count))
             self.class_of.update(dict.fromkeys(numbers, CLASS_OF[channel]))
             runs = (Run(self.clock.wall_ms, count),)
-            bundles[CLASS_OF[channel]].append(bundle(numbers, channel, size=size)._replace(runs=runs))
+            bundles[CLASS_OF[channel]].append(msgspec.structs.replace(bundle(numbers, channel, size=size), runs=runs))
         self.spool.stage([each for members in bundles.values() for each in members])
         for part in self.spool._staged:
             members = [number for each in bundles[part.storage_class] for number in numbers_of(each)]

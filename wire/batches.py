@@ -87,8 +87,6 @@ class Assembler:
         self._gateway = gateway
         self._first, self._offsets = map(_pack, ("first_sequence", "sequence_offsets"))
         self._times, self._payloads = map(_pack, ("received_ms", "payloads"))
-        self._offset_of_one = b"".join((self._offsets, _offsets_without_gap(1), self._times, _ONE))
-        self._payload_of_one = self._payloads + _ONE
 
     def around(self, kind: Kind, channel: Channel, epoch: str) -> Around:
         """For `assemble`; to be kept."""
@@ -118,8 +116,14 @@ class Assembler:
     def assemble_one(self, around: Around, asset_id: bytes, sequence: int, received_ms: int, packed: bytes) -> bytes:
         """`assemble` of one payload: what a fleet of devices that speak rarely sends."""
         before, behind = around
-        offset, time, payload = self._offset_of_one, _packed_time(received_ms), self._payload_of_one
-        return b"".join((before, _packed_text(asset_id), behind, _pack(sequence), offset, time, payload, packed))
+        return b"".join((before, _packed_text(asset_id), behind, _pack(sequence), _around_one(received_ms), packed))
+
+
+@functools.lru_cache(maxsize=_TIMES_KEPT)
+def _around_one(received_ms: int) -> bytes:
+    """What stands between the sequence and the payload of a batch of one."""
+    offsets, times, payloads = map(_pack, ("sequence_offsets", "received_ms", "payloads"))
+    return b"".join((offsets, _offsets_without_gap(1), times, _ONE, _packed_time(received_ms), payloads, _ONE))
 
 
 def _packed_offsets(sequences: Sequence[range], first: int, count: int) -> bytes:

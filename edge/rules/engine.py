@@ -123,7 +123,8 @@ class Engine:
 
     def _collect(self, arrival: Arrival, address: Address, plan: Plan, passed: dict[bytes, Arrival]) -> None:
         payloads = iter(arrival.payloads)
-        for received_ms, payload_count in arrival.runs:
+        for each in arrival.runs:
+            received_ms, payload_count = each.received_ms, each.payload_count
             if not self._valid_from_ms <= received_ms < self._valid_until_ms:
                 self._revise(plan, received_ms)
             asset = self._asset(address, received_ms, passed)

@@ -41,15 +41,18 @@ class StorageClass(IntEnum):
         return self.name.lower()
 
 
-class Run(NamedTuple):
+class Run(msgspec.Struct, frozen=True, gc=False):
     """So many payloads in a row that were received at one time."""
 
     received_ms: int
     payload_count: int
 
 
-class Bundle(NamedTuple):
-    """Payloads of one series in order, unread. `packed`: msgpack `bin` values one after the other."""
+class Bundle(msgspec.Struct, frozen=True, gc=False):
+    """Payloads of one series in order, unread. `packed`: msgpack `bin` values one after the other.
+
+    As with all that is made for each message, a struct: it costs a tenth of a named tuple.
+    """
 
     series: bytes
     runs: tuple[Run, ...]
@@ -240,11 +243,11 @@ def encode(records: Iterable[Record]) -> bytes:
     """The body of a block."""
     parts: list[bytes] = []
     for record in records:
-        if type(record) is Bundle:
-            series, runs, number, packed = record
-            head = _BUNDLE.pack(_TAG_BUNDLE, len(series), len(runs), number, len(packed))
-            times = _RUN.pack(*runs[0]) if len(runs) == 1 else b"".join(itertools.starmap(_RUN.pack, runs))
-            parts += (head, series, times, packed)
+        if isinstance(record, Bundle):
+            series, runs, packed = record.series, record.runs, record.packed
+            head = _BUNDLE.pack(_TAG_BUNDLE, len(series), len(runs), record.payload_count, len(packed))
+            times = [_RUN.pack(run.received_ms, run.payload_count) for run in runs]
+            parts += (head, series, *times, packed)
         else:
             tag = _TAG_REFUSED if type(record) is Refused else _TAG_GAP
             encoded: bytes = msgpack.packb(tuple(record), use_bin_type=True)

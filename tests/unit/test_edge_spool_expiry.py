@@ -2,6 +2,7 @@
 
 import errno
 
+import msgspec
 import pytest
 
 from edge.spool.records import Bundle, Gap, Run, StorageClass
@@ -16,7 +17,7 @@ LIMITS = Limits(100_000_000, 1_000_000, 4096, signals_age_s=HOUR_S, events_age_s
 
 
 def received(number: int, clock: ManualClock, channel: Channel = Channel.SIGNALS) -> Bundle:
-    return message(number, channel)._replace(runs=(Run(clock.wall_ms, 1),))
+    return msgspec.structs.replace(message(number, channel), runs=(Run(clock.wall_ms, 1),))
 
 
 def upkeep(spool: Spool) -> None:
