@@ -41,8 +41,10 @@ _WHOLE: Final = (
     "OIL_LOSS",
     "BRAKE_PADS_WORN",
     "WEAK_CELL",
+    "MODEM_LOSS",
 )
-"""What never breaks here: frames of twenty signals do not show it."""
+"""What never breaks here: frames of twenty signals do not show it, and a modem that keeps frames for half an hour says
+nothing about the age of what reaches the broker."""
 
 
 class Plan(NamedTuple):

@@ -10,6 +10,8 @@ from typing import Any, Final, NamedTuple
 import msgpack
 import numpy as np
 
+from simulator.links import Outage
+
 _SKEW_MS_MAX: Final = 600_000
 _JUMP_MS_MAX: Final = 7_200_000
 _BEGINS_S_MAX: Final = 900.0
@@ -33,9 +35,11 @@ class Details:
         """When the quirk begins, or ends."""
         return self.when * _BEGINS_S_MAX
 
-    def is_offline(self, now_s: float) -> bool:
+    @property
+    def outage(self) -> Outage:
+        """When nothing gets through."""
         lasts_s = _OFFLINE_S[0] + self.how_much * (_OFFLINE_S[1] - _OFFLINE_S[0])
-        return self.begins_s <= now_s < self.begins_s + lasts_s
+        return Outage(self.begins_s, self.begins_s, self.begins_s + lasts_s)
 
 
 class Body(NamedTuple):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from simulator import charging
+from simulator import charging, contactors
 from simulator.faults import Fault, FaultKind
 from simulator.fleet import Fleet
 from simulator.stations import FAILED_OHM, HEALTHY_OHM
@@ -19,6 +19,7 @@ _OIL_GONE_S = 500.0
 _CELL_SPREAD_V = (0.18, 0.3)
 _ISOLATION_FADES_S = 300.0
 _PADS_PERCENT = (91.5, 97.0)
+_CONTACTOR_WORN = (0.87, 0.9)
 
 
 def apply(fault: Fault, fleet: Fleet) -> None:
@@ -65,6 +66,10 @@ def apply(fault: Fault, fleet: Fleet) -> None:
         fleet.stations.isolation_per_s[fault.row] = np.log(HEALTHY_OHM / FAILED_OHM) / _ISOLATION_FADES_S
         if from_the_start:
             fleet.stations.isolation_ohm[fault.row] = 1.1 * FAILED_OHM
+    elif fault.kind is FaultKind.CONTACTOR_WEAR:
+        fleet.stations.contactor_bounces[fault.row] = True
+        fleet.stations.contactor_wear[fault.row] = _between(_CONTACTOR_WORN, fault.size) + 0.03 * from_the_start
+        contactors.close(fleet.stations, np.array([fault.row]), fleet.now_s)
 
 
 def _leak(fault: Fault, fleet: Fleet, share: float, seconds: float) -> None:

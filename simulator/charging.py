@@ -5,6 +5,7 @@ from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
+from simulator import contactors
 from simulator import energy as energies
 from simulator import stations as charging_stations
 from simulator.arrays import Flags, Floats, Integers, Rows
@@ -57,6 +58,7 @@ def plug_in(
     stations.began_s[station] = stations.updated_s[station] = now_s
     stations.completed_s[station] = np.inf
     stations.sessions[station] += 1
+    contactors.close(stations, np.array([station]), now_s)
     plans.mode[vehicle] = Mode.PLUGGED
     plans.place[vehicle] = Place.SITE
     plans.station[vehicle] = station
@@ -83,7 +85,7 @@ def advance(
     cars.is_charging = cars.inlet_w > 0
     cars.metered_wh[vehicles] += power * step_s / 3_600.0
     cars.metered_s[vehicles] += np.where(power > 0, step_s, 0.0)
-    done = ~fresh & (wanted <= 0) & np.isinf(stations.completed_s[rows])
+    done = ~fresh & ~stations.contactor_open[rows] & (wanted <= 0) & np.isinf(stations.completed_s[rows])
     stations.completed_s[rows[done]] = now_s
     return _due_steps(stations, rows, now_s)
 
@@ -95,7 +97,7 @@ def _wanted_w(stations: Stations, cars: Chargeable, energy: Energy, rows: Rows, 
     taper = np.clip((1.02 - soc) / (1.02 - _TAPER_FROM), 0.1, 1.0)
     wanted = np.minimum(stations.power_max_w[rows], car_max * np.where(is_dc, taper, 1.0))
     finished = (soc >= np.where(is_dc, LIMIT_DC, LIMIT_AC)) | np.isfinite(stations.completed_s[rows])
-    return np.where(finished | stations.faulted[rows], 0.0, wanted)
+    return np.where(finished | stations.faulted[rows] | stations.contactor_open[rows], 0.0, wanted)
 
 
 def _due_steps(stations: Stations, rows: Rows, now_s: float) -> list[SessionStep]:
@@ -154,6 +156,7 @@ def interrupt(stations: Stations, station: int, now_s: float) -> None:
 def fail(stations: Stations, station: int, cause: int, now_s: float) -> None:
     """A station stops for good; `cause` is one of `faults.STATION_CAUSES`."""
     stations.faulted[station] = True
+    stations.contactor_open[station] = False
     stations.cause[station] = cause
     if cause == ISOLATION_CAUSE:
         stations.isolation_ohm[station] = charging_stations.FAILED_OHM

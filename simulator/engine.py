@@ -3,7 +3,7 @@ same bytes.
 
 `Engine.step` in order: 1. the world moves on; 2. faults whose time has come; 3. devices that restart or wake;
 4. frames of the devices that are due or have something to say; 5. events; 6. devices that go to sleep;
-7. quirks of devices; 8. misbehaviour of the network.
+7. quirks of devices; 8. links that are down; 9. misbehaviour of the network.
 """
 
 from collections import defaultdict
@@ -32,8 +32,9 @@ from simulator.arrays import Flags, Floats, Rows, stream
 from simulator.cells import Assets, Cells
 from simulator.devices import Devices, Message
 from simulator.encode import Reporter
-from simulator.faults import CODE_KINDS, DETECTOR_OF, ISOLATION_CAUSE, Fault, FaultKind
+from simulator.faults import CODE_KINDS, DETECTOR_OF, ISOLATION_CAUSE, MODEM_KINDS, WORN_CAUSE, Fault, FaultKind
 from simulator.fleet import Happened
+from simulator.links import LOST_DB, Links, Outage
 from simulator.misbehave import Misbehaviour
 from simulator.plans import Mode
 from simulator.quirks import Quirks
@@ -96,6 +97,7 @@ class Engine:
         self.vehicles = self._reporter(Kind.VEHICLE, own.vehicles, 0, planned)
         self.stations = self._reporter(Kind.STATION, own.stations, own.vehicles, planned)
         self.quirks = self._odd_ones(settings.quirks, planned)
+        self.links = Links(self.quirks.outages | self._dying_modems(planned))
         self.misbehaviour = Misbehaviour(own.seed, settings.send.misbehave)
         self.cells: list[Cells] = []
         """Of the frames that the last step made, whenever they are sent."""
@@ -111,6 +113,7 @@ class Engine:
         self._hot = np.zeros(own.stations, dtype=np.bool_)
         self._random = stream(own.seed, "devices")
         self._events: list[tuple[Reporter, int, AnyEvent]] = []
+        self._faded: dict[int, float] = {}
         self._forced: dict[Kind, set[int]] = {}
         self._said: dict[Kind, Flags] = {}
         """Who has sent a frame in this step."""
@@ -134,6 +137,14 @@ class Engine:
         self.vehicles.devices.odd, self.stations.devices.odd = odd[:vehicles], odd[vehicles:]
         return Quirks(self.settings.seed, quirk_of)
 
+    def _dying_modems(self, planned: list[Fault]) -> dict[int, Outage]:
+        dying = [fault for fault in planned if fault.kind in MODEM_KINDS]
+        return {self._device_of(fault): Outage.of_modem(fault.onset_s, fault.size) for fault in dying}
+
+    def _device_of(self, fault: Fault) -> int:
+        boxes = (self.stations if fault.of_station else self.vehicles).devices
+        return boxes.first_device + fault.row
+
     @property
     def assets(self) -> list[Assets]:
         """What the cells stand for."""
@@ -155,6 +166,7 @@ class Engine:
         self.cells = []
         self._events, self._forced = [], {Kind.VEHICLE: set(), Kind.STATION: set()}
         self._notice(fleet.step(self.fleet, self.settings.step_s))
+        self._faded = self.links.faded(self.now_s)
         self._break()
         self._watch_connectors()
         sent: list[Message] = []
@@ -164,16 +176,17 @@ class Engine:
         sent += [self._encode_event(*event) for event in self._events]
         sent += self._sleep()
         self._see()
-        return self.misbehaviour.pass_on(self.quirks.bend(sent, self.now_s), self.steps)
+        sent = self.links.pass_on(self.quirks.bend(sent, self.now_s), self.now_s)
+        return self.misbehaviour.pass_on(sent, self.steps)
 
     def finish(self) -> Iterator[Message]:
         """What is still owed, and a farewell of every device that is awake."""
         yield from self.misbehaviour.release()
-        yield from self.quirks.release()
+        yield from self.links.release()
         for reporter in (self.vehicles, self.stations):
             boxes = reporter.devices
             for row in np.flatnonzero(boxes.awake).tolist():
-                yield self.quirks.farewell(boxes.stop(row, self.now_ms), self.now_s)
+                yield self.quirks.bent(boxes.stop(row, self.now_ms), self.now_s)
 
     def _notice(self, happened: Happened) -> None:
         self._forced[Kind.VEHICLE].update(happened.departed, happened.arrived)
@@ -187,6 +200,16 @@ class Engine:
             self._events.append((self.stations, change.station, event))
         for station in happened.failed:
             self._tell_failure(station, ISOLATION_CAUSE)
+        for station in happened.contactors.stuck.tolist():
+            self._tell_failure(station, WORN_CAUSE)
+        for station in happened.contactors.opened.tolist():
+            self._tell_contactor(station, cleared=False)
+        for station in happened.contactors.closed.tolist():
+            self._tell_contactor(station, cleared=True)
+
+    def _tell_contactor(self, station: int, *, cleared: bool) -> None:
+        self._tell_in_full(station)
+        self._events.append((self.stations, station, happenings.contactor_moved(self.now_ms, cleared=cleared)))
 
     def _tell_failure(self, station: int, cause: int) -> None:
         self._tell_in_full(station)
@@ -294,8 +317,17 @@ class Engine:
 
     def _values(self, reporter: Reporter, rows: Rows) -> Floats:
         if reporter is self.stations:
-            return readings.of_stations(reporter.table, self.fleet, rows)
+            values = readings.of_stations(reporter.table, self.fleet, rows)
+            self._weaken(reporter, rows, values)
+            return values
         return readings.of_vehicles(reporter.table, self.fleet, rows, self._lamp, self._code)
+
+    def _weaken(self, reporter: Reporter, rows: Rows, values: Floats) -> None:
+        """Stations say how well they hear the network."""
+        for device, share in self._faded.items():
+            heard = np.flatnonzero(rows == device - reporter.devices.first_device)
+            column = reporter.table.index_of["Station.DataLink.SignalStrength"]
+            values[heard, column] = np.rint(values[heard, column] - share * LOST_DB)
 
     def _encode_event(self, reporter: Reporter, row: int, event: AnyEvent) -> Message:
         boxes = reporter.devices
@@ -324,6 +356,8 @@ class Engine:
             reporter = self.stations if several[0].fault.of_station else self.vehicles
             rows = np.array([watched.fault.row for watched in several])
             visible, failed = visibility.visible(kind, reporter, rows), visibility.failed(kind, reporter, rows)
+            if kind in MODEM_KINDS:
+                failed = np.array([self._faded.get(self._device_of(watched.fault)) == 1.0 for watched in several])
             for place in np.flatnonzero(visible | failed).tolist():
                 self._saw(several[place], bool(failed[place]))
         if any(watched.failed_ms is not None for several in by_kind.values() for watched in several):

@@ -34,6 +34,9 @@ class FaultKind(StrEnum):
     CONNECTOR_OVERHEATING = "connector_overheating"
     STATION_FAILURE = "station_failure"
     ISOLATION_LOSS = "isolation_loss"
+    CONTACTOR_WEAR = "contactor_wear"
+    MODEM_LOSS = "modem_loss"
+    STATION_MODEM_LOSS = "station_modem_loss"
 
 
 DETECTOR_OF: Final = {
@@ -47,11 +50,19 @@ DETECTOR_OF: Final = {
     FaultKind.CONNECTOR_OVERHEATING: "connector_over_temperature",
     FaultKind.STATION_FAILURE: "station_faulted",
     FaultKind.ISOLATION_LOSS: "station_faulted",
+    FaultKind.CONTACTOR_WEAR: "station_faulted",
 }
 """Which finding each fault must lead to. The others lead to none: a stored code without a lamp is nothing to act on,
-a thermostat, lost oil or a weak cell lead to a trouble code."""
+a thermostat, lost oil or a weak cell lead to a trouble code, and a twin shows by its age that a modem is silent."""
 
-STATION_KINDS: Final = (FaultKind.CONNECTOR_OVERHEATING, FaultKind.STATION_FAILURE, FaultKind.ISOLATION_LOSS)
+STATION_KINDS: Final = (
+    FaultKind.CONNECTOR_OVERHEATING,
+    FaultKind.STATION_FAILURE,
+    FaultKind.ISOLATION_LOSS,
+    FaultKind.CONTACTOR_WEAR,
+    FaultKind.STATION_MODEM_LOSS,
+)
+MODEM_KINDS: Final = (FaultKind.MODEM_LOSS, FaultKind.STATION_MODEM_LOSS)
 ON_LONG_TRIP: Final = (
     FaultKind.COOLANT_OVERHEATING,
     FaultKind.COOLANT_LOSS,
@@ -68,7 +79,9 @@ _ABLE: Final = {
     FaultKind.WEAK_CELL: frozenset({Powertrain.HEV, Powertrain.PHEV, Powertrain.BEV}),
 }
 """Powertrains that can have a fault, where not all can."""
-CODE_KINDS: Final = (FaultKind.TROUBLE_CODE, FaultKind.STORED_CODE)
+CODE_KINDS: Final = (FaultKind.TROUBLE_CODE, FaultKind.STORED_CODE, FaultKind.MODEM_LOSS)
+_MODEM_CODE: Final = "U0198"
+"""SAE J2012: lost communication with the telematic control module; the other units note it, without a lamp."""
 _ENGINE_CODES: Final = ("P0301", "P0171", "P0420", "P0442", "P0128")
 _ELECTRIC_CODES: Final = ("P0A80", "P0AA6", "U0100", "C0561")
 
@@ -90,6 +103,7 @@ STATION_CAUSES: Final = (
     StationCause("GroundIsolationProtection", "Impedance", 40_000.0, "MREC22ResistanceFault", "isolation lost", True),
     StationCause("RCD", "Tripped", True, "MREC2GroundFailure", "residual current device has tripped", False),
 )
+WORN_CAUSE: Final = 0
 ISOLATION_CAUSE: Final = 2
 """Of `STATION_CAUSES`."""
 CONNECTOR_CODE: Final = "MREC18CableOverTempDerate"
@@ -148,6 +162,7 @@ def _vehicle_fault(
         onset_s = 0.0  # years in the making
     codes = _ELECTRIC_CODES if powertrain == Powertrain.BEV else _ENGINE_CODES
     code = codes[detail % len(codes)] if kind in CODE_KINDS else ""
+    code = _MODEM_CODE if kind is FaultKind.MODEM_LOSS else code
     return Fault(kind, row, onset_s, detail % 4, code, float(size))
 
 
@@ -169,6 +184,10 @@ def _station_faults(settings: FaultSection, stations: StationTraits, random: np.
         causes = [index for index, cause in enumerate(STATION_CAUSES) if cause.for_dc == is_dc[row]]
         cause = causes[int(random.integers(0, len(causes)))]
         faults.append(Fault(FaultKind.STATION_FAILURE, int(row), _onset_s(settings, random), cause))
+    rest = rest[~np.isin(rest, failed)]
+    for kind in (FaultKind.CONTACTOR_WEAR, FaultKind.STATION_MODEM_LOSS):
+        chosen, rest = np.split(rest, [_count(getattr(settings, kind.value), len(stations))])
+        faults += [Fault(kind, int(row), _onset_s(settings, random), size=float(random.random())) for row in chosen]
     return faults
 
 

@@ -9,13 +9,14 @@ from typing import Final
 
 import numpy as np
 
-from simulator import charging, condition, energy, habits, motion, plans, queueing, weather
+from simulator import charging, condition, contactors, energy, habits, motion, plans, queueing, weather
 from simulator import stations as charging_stations
 from simulator.arrays import Flags, Floats, Integers, Rows, singles
 from simulator.charging import Chargeable, SessionStep
 from simulator.condition import Condition
+from simulator.contactors import Switched
 from simulator.energy import Energy
-from simulator.faults import ISOLATION_CAUSE
+from simulator.faults import ISOLATION_CAUSE, WORN_CAUSE
 from simulator.identity import VehicleTraits
 from simulator.motion import Motion
 from simulator.plans import NOBODY, Mode, Place, Plans
@@ -83,6 +84,7 @@ class Happened:
     sessions: list[SessionStep] = field(default_factory=list)
     failed: list[int] = field(default_factory=list)
     """Stations that had to stop because their insulation is gone."""
+    contactors: Switched = contactors.NOTHING
 
 
 def step(fleet: Fleet, step_s: float) -> Happened:
@@ -98,6 +100,9 @@ def step(fleet: Fleet, step_s: float) -> Happened:
     for station in charging_stations.fade(fleet.stations, step_s).tolist():
         charging.fail(fleet.stations, station, ISOLATION_CAUSE, fleet.now_s)
         happened.failed.append(station)
+    happened.contactors = contactors.advance(fleet.stations, fleet.now_s)
+    for station in happened.contactors.stuck.tolist():
+        charging.fail(fleet.stations, station, WORN_CAUSE, fleet.now_s)
     _age(fleet, step_s)
     return happened
 

@@ -1,7 +1,7 @@
 """A fleet as a simulation begins: some cars drive already, some charge, most are parked.
 
 Assets with a fault are placed so that it can show within an hour: a weak 12 V battery is parked, an overheating
-engine is on a long trip, a bad contact is under load.
+engine is on a long trip, a bad contact or contactor is under load.
 """
 
 from typing import Final
@@ -216,7 +216,7 @@ def _place_faulty(fleet: Fleet, planned: list[Fault]) -> Flags:
 
 def _plug_some(fleet: Fleet, reserved: Flags, planned: list[Fault]) -> None:
     """Connect cars that can charge; the ones at a bad contact have the longest sessions before them."""
-    bad = faults.rows_of(planned, FaultKind.CONNECTOR_OVERHEATING)
+    bad = faults.rows_of(planned, FaultKind.CONNECTOR_OVERHEATING, FaultKind.CONTACTOR_WEAR)
     others = fleet.random.permutation(np.setdiff1d(np.arange(len(fleet.stations)), bad))
     chosen = np.concatenate([bad, others])[: max(len(bad), round(_OCCUPIED_SHARE * len(fleet.stations)))]
     able = np.flatnonzero(fleet.energy.can_charge & ~reserved)

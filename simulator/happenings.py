@@ -1,7 +1,7 @@
 """What happened, as events of the contract."""
 
 from simulator.charging import SessionStep
-from simulator.faults import CONNECTOR_CODE, STATION_CAUSES, Fault, FaultKind
+from simulator.faults import CONNECTOR_CODE, STATION_CAUSES, WORN_CAUSE, Fault, FaultKind
 from simulator.fleet import Fleet
 from simulator.identity import asset_id, evse_id
 from wire.messages import ChargingEvent, DtcEvent, DtcStatus, NotifyEvent, Scalar, TripEvent
@@ -75,6 +75,22 @@ def station_failed(which: int, now_ms: int) -> list[NotifyEvent]:
         v=1, ts=now_ms, component="ChargingStation", variable="Problem", trigger="Alerting", actual_value=True, cause=0
     )
     return [why, problem]
+
+
+def contactor_moved(now_ms: int, *, cleared: bool) -> NotifyEvent:
+    """A station's contactor has dropped out under load, or is closed again."""
+    cause = STATION_CAUSES[WORN_CAUSE]
+    return NotifyEvent(
+        v=1,
+        ts=now_ms,
+        component=cause.component,
+        variable=cause.variable,
+        trigger="Alerting",
+        actual_value=not cleared,
+        tech_code=cause.tech_code,
+        tech_info="contactor drops out under load",
+        cleared=cleared,
+    )
 
 
 def connector_hot(celsius: float, now_ms: int, *, cleared: bool) -> NotifyEvent:

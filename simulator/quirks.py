@@ -11,7 +11,7 @@ What is sent is what the truth has, so the twins are compared with it; what nobo
 Devices that a fault was planned for have no quirk, so that the fault can be seen.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -21,6 +21,7 @@ from simulator import bending
 from simulator.arrays import Rows, stream
 from simulator.bending import Details
 from simulator.devices import Message
+from simulator.links import Outage
 from simulator.settings import QuirkSection
 from wire.topics import Channel
 
@@ -67,7 +68,7 @@ _BENDS: Final[dict[Quirk, _Bend]] = {
     Quirk.IMPOSSIBLE_VALUE: _Bend(bending.impossible),
     Quirk.OLD_FORMAT: _Bend(bending.in_old_format),
 }
-"""All but `OFFLINE`, which keeps messages and changes none."""
+"""All but `OFFLINE`, which changes no message (`links`)."""
 
 
 class Quirks:
@@ -78,33 +79,19 @@ class Quirks:
         self._random = stream(seed, "bending")
         draws = stream(seed, "quirk details").random((len(quirk_of), 2)).tolist()
         self._details = {device: Details(*drawn) for device, drawn in zip(sorted(quirk_of), draws, strict=True)}
-        self._kept: dict[int, list[Message]] = {}
 
     def bend(self, messages: list[Message], now_s: float) -> list[Message]:
-        """What really leaves, now."""
-        if not self._quirk_of:
-            return messages
-        sent: list[Message] = []
-        for message in messages:
-            quirk = self._quirk_of.get(message.device)
-            if quirk is Quirk.OFFLINE and self._details[message.device].is_offline(now_s):
-                self._kept.setdefault(message.device, []).append(message)
-            else:
-                sent += self._kept.pop(message.device, [])
-                sent.append(self._bent(message, now_s))
-        return sent
+        """What devices send instead."""
+        return [self.bent(message, now_s) for message in messages] if self._quirk_of else messages
 
-    def release(self) -> Iterator[Message]:
-        """What devices still keep."""
-        for kept in self._kept.values():
-            yield from kept
-        self._kept = {}
+    @property
+    def outages(self) -> dict[int, Outage]:
+        """When the devices that are offline for a while are so."""
+        offline = [device for device, quirk in self._quirk_of.items() if quirk is Quirk.OFFLINE]
+        return {device: self._details[device].outage for device in offline}
 
-    def farewell(self, message: Message, now_s: float) -> Message:
-        """The last message of a device, with its own idea of the time."""
-        return self._bent(message, now_s)
-
-    def _bent(self, message: Message, now_s: float) -> Message:
+    def bent(self, message: Message, now_s: float) -> Message:
+        """One message, with the device's own idea of the time."""
         bend = _BENDS.get(self._quirk_of[message.device]) if message.device in self._quirk_of else None
         if bend is None or not (bend.all_channels or message.channel is Channel.SIGNALS):
             return message

@@ -245,7 +245,7 @@ def _body(fleet: Fleet, rows: Rows) -> Values:
 
 
 def of_stations(layout: Table, fleet: Fleet, rows: Rows) -> Floats:
-    """`[rows, columns]`."""
+    """`[rows, columns]`; the signal as it is without what the link loses."""
     stations = fleet.stations
     connected = stations.vehicle[rows]
     occupied = connected >= 0
@@ -277,7 +277,7 @@ def of_stations(layout: Table, fleet: Fleet, rows: Rows) -> Floats:
         "Station.AcDcConverter.FanSpeed": np.where(is_dc, 4_200.0 * power / stations.power_max_w[rows], np.nan),
         "Station.GroundIsolationProtection.Impedance": np.where(is_dc, stations.isolation_ohm[rows], np.nan),
         "Station.RCD.Tripped": np.where(is_dc, np.nan, cause == 3),
-        "Station.PowerContactor.Tripped": (cause == 0) | (cause == 1),
+        "Station.PowerContactor.Tripped": (cause == 0) | (cause == 1) | stations.contactor_open[rows],
         "Station.FiscalMetering.EnergyImportRegister": stations.register_wh[rows],
         "Station.DataLink.SignalStrength": stations.signal_dbm[rows],
     }

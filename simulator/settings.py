@@ -70,6 +70,11 @@ class FaultSection(Section):
     station_failure: Rate = 0.1
     isolation_loss: Rate = 0.1
     """The insulation of a DC station fades until it must stop."""
+    contactor_wear: Rate = 0.05
+    """Worn by switching cycles until it does not close."""
+    modem_loss: Rate = 0.01
+    """A car's modem dies: it is silent, and sends what it kept when the modem is replaced."""
+    station_modem_loss: Rate = 0.05
     from_the_start: Rate = 0.5
     """Share of the faults that are there when the run begins."""
     onset_s_max: float = Field(900.0, ge=0.0)

@@ -64,6 +64,13 @@ class Stations:
     isolation_ohm: Floats
     isolation_per_s: Floats
     """How fast the insulation fades, as a rate of decay; 0 while healthy."""
+    contactor_wear: Floats
+    """Share of its life, 1 at the end."""
+    contactor_bounces: Flags
+    contactor_open: Flags
+    """Dropped out although it should be closed."""
+    contactor_moves_s: Floats
+    """When a worn one drops out, or is closed again; infinite for those that hold."""
     signal_dbm: Floats
 
     def __len__(self) -> int:
@@ -112,6 +119,10 @@ def create(traits: StationTraits) -> Stations:
         cause=np.full(count, -1),
         isolation_ohm=np.array([HEALTHY_OHM + 150_000.0 * (row % 11) for row in range(count)], dtype=np.float64),
         isolation_per_s=np.zeros(count),
+        contactor_wear=0.8 * used,
+        contactor_bounces=np.zeros(count, dtype=np.bool_),
+        contactor_open=np.zeros(count, dtype=np.bool_),
+        contactor_moves_s=np.full(count, np.inf),
         signal_dbm=np.round(-95.0 + 30.0 * stream(traits.seed, "signal").random(count)),
     )
 

@@ -2,8 +2,9 @@
 sent values of each device.
 
 Failed means that the driver cannot go on as before: a 12 V battery that will not crank (10.5 V at rest), coolant past
-118 °C, a tyre at half of its peers, pads at 95 %, a lamp that is on, a connector that makes its station derate
-(97 °C), a station that is out of service.
+118 °C, a tyre at half of its peers, pads at 95 %, a lamp that is on (also the one that a thermostat, lost oil or a weak
+cell lead to), a connector that makes its station derate (97 °C), a station that is out of service. A modem has failed
+when a frame had to wait for it, which the engine knows; a signal below -110 dBm is poor.
 """
 
 from collections.abc import Callable
@@ -62,6 +63,18 @@ def _lamp(table: Table, last: Floats, lit: float) -> Flags:
     return np.asarray(_column(table, last, "Vehicle.Diagnostics.IsMILOn") == lit)
 
 
+def _code(table: Table, last: Floats, count: float) -> Flags:
+    return np.asarray(_column(table, last, "Vehicle.Diagnostics.DTCCount") >= count)
+
+
+def _contactor(table: Table, last: Floats, tripped: float) -> Flags:
+    return np.asarray(_column(table, last, "Station.PowerContactor.Tripped") == tripped)
+
+
+def _signal(table: Table, last: Floats, dbm: float) -> Flags:
+    return np.asarray(_column(table, last, "Station.DataLink.SignalStrength") < dbm)
+
+
 def _oil(table: Table, last: Floats, level: float) -> Flags:
     return np.asarray(_column(table, last, "Vehicle.Powertrain.CombustionEngine.EngineOil.Level") == level)
 
@@ -92,6 +105,11 @@ _VISIBLE: Final = {
     FaultKind.CONNECTOR_OVERHEATING: Sign(_connector, 90.0),
     FaultKind.STATION_FAILURE: Sign(_availability, _FAULTED),
     FaultKind.ISOLATION_LOSS: Sign(_availability, _FAULTED),
+    FaultKind.CONTACTOR_WEAR: Sign(_contactor, 1.0),
+    FaultKind.STORED_CODE: Sign(_code, 1.0),
+    FaultKind.MODEM_LOSS: Sign(_code, 1.0),
+    FaultKind.STATION_MODEM_LOSS: Sign(_signal, -110.0),
+    FaultKind.THERMOSTAT_STUCK_OPEN: Sign(_lamp, 1.0),
 }
 _FAILED: Final = {
     FaultKind.WEAK_LOW_VOLTAGE_BATTERY: Sign(_low_voltage, 10.5),
@@ -104,6 +122,10 @@ _FAILED: Final = {
     FaultKind.CONNECTOR_OVERHEATING: Sign(_connector, 97.0),
     FaultKind.STATION_FAILURE: Sign(_availability, _FAULTED),
     FaultKind.ISOLATION_LOSS: Sign(_availability, _FAULTED),
+    FaultKind.CONTACTOR_WEAR: Sign(_availability, _FAULTED),
+    FaultKind.THERMOSTAT_STUCK_OPEN: Sign(_lamp, 1.0),
+    FaultKind.OIL_LOSS: Sign(_lamp, 1.0),
+    FaultKind.WEAK_CELL: Sign(_lamp, 1.0),
 }
 
 

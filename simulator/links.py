@@ -1,0 +1,79 @@
+"""What reaches the network: devices whose link is down keep their messages and send them later, in order.
+
+A link is down for a while, or its modem dies: the signal fades, the link drops out for longer and longer, then nothing
+gets through until the modem is replaced. No clock of its own: `now_s` is simulated time since the start.
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from simulator.arrays import Flags, Floats
+from simulator.devices import Message
+
+FADES_S: Final = 600.0
+"""From the first drop-outs of a dying modem until nothing gets through."""
+REPLACED_S: Final = (900.0, 2_400.0)
+"""How long after that it is replaced, within these bounds."""
+LOST_DB: Final = 60.0
+"""What a dead modem hears less than a healthy one."""
+_DROP_OUTS_EVERY_S: Final = 120.0
+
+
+class Outage(NamedTuple):
+    """Seconds since the start: begins to fade, nothing gets through, works again."""
+
+    fades_s: float
+    dead_s: float
+    ends_s: float
+
+    @classmethod
+    def of_modem(cls, onset_s: float, size: float) -> "Outage":
+        """Of a modem that dies; what was broken when the run began has faded already."""
+        fades_s = onset_s if onset_s > 0 else -0.5 * FADES_S
+        dead_s = fades_s + FADES_S
+        return cls(fades_s, dead_s, dead_s + REPLACED_S[0] + size * (REPLACED_S[1] - REPLACED_S[0]))
+
+
+class Links:
+    """The links that are bad at some time; all others are good."""
+
+    def __init__(self, outage_of: dict[int, Outage]) -> None:
+        self._devices = list(outage_of)
+        self._times: Floats = np.array(list(outage_of.values()), dtype=np.float64).reshape(-1, 3)
+        self._kept: dict[int, list[Message]] = {}
+
+    def faded(self, now_s: float) -> dict[int, float]:
+        """Of devices whose link is bad now: 0 good to 1 nothing gets through."""
+        share, _ = self._state(now_s)
+        return {self._devices[place]: float(share[place]) for place in np.flatnonzero(share > 0).tolist()}
+
+    def pass_on(self, messages: list[Message], now_s: float) -> list[Message]:
+        """What gets through of what devices made: the new messages, and those kept before."""
+        _, is_down = self._state(now_s)
+        down = {self._devices[place] for place in np.flatnonzero(is_down).tolist()}
+        if not down and not self._kept:
+            return messages
+        through: list[Message] = []
+        for message in messages:
+            if message.device in down:
+                self._kept.setdefault(message.device, []).append(message)
+            else:
+                through += self._kept.pop(message.device, ())
+                through.append(message)
+        return through
+
+    def release(self) -> Iterator[Message]:
+        """What is still kept."""
+        for kept in self._kept.values():
+            yield from kept
+        self._kept = {}
+
+    def _state(self, now_s: float) -> tuple[Floats, Flags]:
+        """How far each link has faded, and whether it is down at this moment."""
+        fades_s, dead_s, ends_s = self._times.T
+        lasts = (now_s >= fades_s) & (now_s < ends_s)
+        share = np.where(lasts, np.clip((now_s - fades_s) / np.maximum(dead_s - fades_s, 1e-9), 0.0, 1.0), 0.0)
+        dropped_out = (now_s - fades_s) % _DROP_OUTS_EVERY_S < share * _DROP_OUTS_EVERY_S
+        return share, lasts & ((share >= 1.0) | dropped_out)
