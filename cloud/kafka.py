@@ -1,21 +1,21 @@
-"""Kafka, as the twin service sees it: a source of records, an outlet for anomalies and dead letters."""
+"""Kafka, as the twin service reads it: records of one consumer group, and how far they are done."""
 
+import logging
+import threading
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # the stub forgets it
 
 from cloud import group, kafka_records
 from cloud.config import ConsumerSettings
-from cloud.effects import Outgoing
-from cloud.frontier import Frontier
+from cloud.hearing import INTERVAL_MS, Hearing
 from cloud.inbox import Record
+from cloud.offsets import Offsets
 from cloud.sharing import Place
-from runtime.settings import KafkaSettings
 from wire import kafka, topics
 
 log: Final = structlog.get_logger()
@@ -29,27 +29,36 @@ TOPICS: Final = (
 )
 """What the fold reads."""
 _ASK_LIMIT_S: Final = 5.0
+_SILENCE_MAX_MS: Final = 15_000
 _ERROR_LOG_INTERVAL_S: Final = 30.0
 _CHUNK_RECORDS: Final = 500
-_FLUSH_WAIT_S: Final = 0.2
+_LEAVE_LIMIT_S: Final = 5.0
+"""Leaving takes a moment, or while no broker answers over a minute, after which the group has noticed by itself."""
 
 
 class Source:
-    """Reads records of one consumer group; offsets move only by `done`."""
+    """Reads records of one consumer group; offsets move only by `done`. `while_waiting`: called between tries while a
+    broker has to be waited for."""
 
-    def __init__(self, settings: ConsumerSettings, names: Sequence[str] = TOPICS) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        settings: ConsumerSettings,
+        names: Sequence[str] = TOPICS,
+        while_waiting: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._settings, self._while_waiting = settings, while_waiting
         self._generations: dict[str, str] = {}
-        self._frontiers: dict[Place, Frontier] = {}
-        self._committed: dict[Place, int] = {}
+        self._offsets = Offsets()
+        self._committing = False
         self._held_back: set[Place] = set()
         self._committed_s = time.monotonic()
         self._quiet_until_s = 0.0
         self.errors = 0
+        self.hearing = Hearing()
         self._owned: set[Place] = set()
         self.lost_ownership = False
         self._held: list[Record] = []
-        self._admin = AdminClient(settings.client())
+        self._admin = AdminClient({**kafka.QUIET, **settings.client()}, logger=logging.getLogger(__name__))
         self._names = list(names)
         told = self._protocols() if settings.group_protocol == "auto" else None
         self.protocol = group.choose(settings.group_protocol, told)
@@ -66,8 +75,15 @@ class Source:
         return str(answered[group.PROTOCOLS].value) if group.PROTOCOLS in answered else None
 
     def _join(self) -> Consumer:
-        settings = {**group.settings(self.protocol), **self._settings.client(), "group.id": self._settings.group_id}
-        consumer = Consumer({**settings, "error_cb": self._on_error})
+        own = {
+            "group.id": self._settings.group_id,
+            "error_cb": self._on_error,
+            "on_commit": self._on_commit,
+            "statistics.interval.ms": INTERVAL_MS,
+            "stats_cb": self.hearing.on_statistics,
+        }
+        settings = {**group.settings(self.protocol), **self._settings.client(), **own}
+        consumer = Consumer(settings, logger=logging.getLogger(__name__))
         consumer.subscribe(self._names, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
         log.info("joining the group", group=self._settings.group_id, protocol=self.protocol)
         return consumer
@@ -76,6 +92,11 @@ class Source:
     def assigned(self) -> int:
         """How many partitions it reads."""
         return len(self._owned)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it reads partitions of brokers that answer."""
+        return self.assigned > 0 and self.hearing.silent_ms < _SILENCE_MAX_MS
 
     def owns(self, place: Place) -> bool:
         """Whether it reads this partition."""
@@ -129,7 +150,7 @@ class Source:
                     "the cluster refuses", protocol="consumer", hint="set kafka.group_protocol to auto or classic"
                 )
                 return
-            self.protocol = "classic"
+            self.protocol, self._committing = "classic", False
             self._consumer.close()
             self._consumer = self._join()
 
@@ -139,19 +160,41 @@ class Source:
 
         Not those of a partition that was given up meanwhile: its new owner commits what it has done.
         """
-        for record in records:
-            frontier = self._frontiers.get((record.topic, record.partition))
-            if frontier is not None:
-                frontier.done(record.offset)
+        self._offsets.done(records)
         self._commit_if_due()
 
     def _commit_if_due(self) -> None:
-        if (time.monotonic() - self._committed_s) * 1000 >= self._settings.commit_interval_ms:
-            self._commit()
+        """Without waiting: while no broker answers, that would take the group's session timeout, each time."""
+        if self._committing or (time.monotonic() - self._committed_s) * 1000 < self._settings.commit_interval_ms:
+            return
+        self._committed_s = time.monotonic()
+        self._committing = self._commit(self._offsets.due(), waiting=False)
+
+    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        self._committing = False
+        if error is None:
+            self._offsets.committed({(one.topic, one.partition): one.offset for one in partitions if one.error is None})
+        else:
+            _not_committed(error)
 
     def commit(self) -> None:
-        """Commit now what may be committed."""
-        self._commit()
+        """Commit now what may be committed, and wait for it."""
+        due = self._offsets.due()
+        if self._commit(due, waiting=True):
+            self._offsets.committed(due)
+
+    def _commit(self, due: Mapping[Place, int], waiting: bool) -> bool:
+        if not due:
+            return False
+        try:
+            if waiting:
+                self._consumer.commit(offsets=_partitions(due), asynchronous=False)
+            else:
+                self._consumer.commit(offsets=_partitions(due), asynchronous=True)
+        except KafkaException as error:
+            _not_committed(error)
+            return False
+        return True
 
     def membership(self) -> tuple[str, list[tuple[str, int]]]:
         """The id under which the group knows this consumer, and the partitions that it reads."""
@@ -174,44 +217,43 @@ class Source:
         return lag
 
     def close(self) -> None:
-        self._commit()
+        """Commit, and leave the group; where no broker answers, without a word."""
+        leaving = threading.Thread(target=self._leave, name="leaving", daemon=True)
+        leaving.start()
+        leaving.join(_LEAVE_LIMIT_S)
+        if leaving.is_alive():
+            log.warning("no broker answers: left without a word, and perhaps without the last offsets")
+
+    def _leave(self) -> None:
+        self.commit()
         self._consumer.close()
 
     def _record(self, message: Message) -> Record:
         record = kafka_records.record_of(message, self._generations)
         topic = record.topic
-        frontier = self._frontiers.get((topic, record.partition))
-        if frontier is None:
-            frontier = self._frontiers[topic, record.partition] = Frontier()
-        if not frontier.read(record.offset):
+        if not self._offsets.read((topic, record.partition), record.offset):
             log.warning("the log began anew", topic=topic, partition=record.partition, offset=record.offset)
-            self._generations |= kafka_records.topic_ids(self._admin, {topic})  # perhaps another one by the same name
+            self._identify({topic})  # perhaps another one by the same name
             record = record._replace(generation=self._generations.get(topic, ""))
         return record
 
-    def _commit(self) -> None:
-        self._committed_s = time.monotonic()
-        due = {
-            place: at for place, one in self._frontiers.items() if (at := one.position) != self._committed.get(place)
-        }
-        if not due:
-            return
-        try:
-            self._consumer.commit(offsets=[TopicPartition(*place, at) for place, at in due.items()], asynchronous=False)
-            self._committed |= due
-        except KafkaException as error:
-            # Not a loss: whoever reads on from the older offset finds that the twins have seen it.
-            log.warning("offsets not committed", error=str(error))
+    def _identify(self, names: set[str]) -> None:
+        """Which topics these are. Until that is known nothing of them may be folded, so it is waited for."""
+        self._generations |= kafka_records.topic_ids(self._admin, names, self._on_wait)
+
+    def _on_wait(self, error: KafkaError) -> None:
+        self._on_error(error)
+        self._while_waiting()
 
     def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._generations |= kafka_records.topic_ids(self._admin, {partition.topic for partition in partitions})
+        self._identify({partition.topic for partition in partitions})
         self._owned |= _places(partitions)
         self._forget(partitions)
         self.lost_ownership = True
         log.info("partitions assigned", partitions=len(partitions))
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._commit()
+        self.commit()
         self._on_lost(_consumer, partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -222,10 +264,8 @@ class Source:
         log.info("partitions given up", partitions=len(partitions))
 
     def _forget(self, partitions: list[TopicPartition]) -> None:
-        for place in _places(partitions):
-            self._frontiers.pop(place, None)
-            self._committed.pop(place, None)
-            self._held_back.discard(place)
+        self._offsets.forget(_places(partitions))
+        self._held_back -= _places(partitions)
 
     def _on_error(self, error: KafkaError) -> None:
         self.errors += 1
@@ -241,41 +281,10 @@ def _places(partitions: list[TopicPartition]) -> set[Place]:
     return {(partition.topic, partition.partition) for partition in partitions}
 
 
-class Outlet:
-    """Writes records; `flush` returns when the brokers have them all, however long that takes."""
+def _partitions(offsets: Mapping[Place, int]) -> list[TopicPartition]:
+    return [TopicPartition(*place, offset) for place, offset in offsets.items()]
 
-    def __init__(self, settings: KafkaSettings, while_waiting: Callable[[], None]) -> None:
-        self._producer = Producer({**kafka.PRODUCER, **settings.client()})
-        self._while_waiting = while_waiting
-        self._failed: list[Outgoing] = []
 
-    def send(self, outgoing: Outgoing) -> None:
-        """Hand over one record; waits while the client's queue is full."""
-        while True:
-            try:
-                self._producer.produce(
-                    outgoing.topic,
-                    key=outgoing.key,
-                    value=outgoing.value,
-                    headers=list(outgoing.headers),
-                    on_delivery=partial(self._on_delivery, outgoing),
-                )
-            except BufferError:
-                self._producer.poll(_FLUSH_WAIT_S)
-                self._while_waiting()
-            else:
-                return
-
-    def flush(self) -> None:
-        """Wait for the brokers. A record that they refused is sent again: giving up would lose it."""
-        while self._producer.flush(_FLUSH_WAIT_S) or self._failed:
-            failed, self._failed = self._failed, []
-            for outgoing in failed:
-                time.sleep(_FLUSH_WAIT_S)
-                self.send(outgoing)
-            self._while_waiting()
-
-    def _on_delivery(self, outgoing: Outgoing, error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            log.error("record refused, trying again", topic=outgoing.topic, error=error.str())
-            self._failed.append(outgoing)
+def _not_committed(error: KafkaError | KafkaException) -> None:
+    """Not a loss: whoever reads on from the older offset finds that the twins have seen it."""
+    log.warning("offsets not committed", error=str(error))

@@ -14,10 +14,11 @@ from cloud.cache import Cache
 from cloud.detect import Job
 from cloud.gate import Gate
 from cloud.inbox import Delivery, Record
-from cloud.kafka import Outlet, Source
+from cloud.kafka import Source
 from cloud.linker import Linker
 from cloud.metrics import Metrics
 from cloud.mongo import Document
+from cloud.outlet import Outlet
 from cloud.sharing import Sharing
 from cloud.store import Store
 from cloud.turn import Delivered, Turn

@@ -11,9 +11,9 @@ from pymongo import UpdateOne
 from cloud import handover, schema, search, twin
 from cloud.effects import Outgoing
 from cloud.handover import SHADOW_ANOMALIES, SHADOW_TWINS, TWINS
-from cloud.kafka import Outlet
 from cloud.linker import Linker
 from cloud.mongo import Document, Written
+from cloud.outlet import Outlet
 from cloud.store import Store
 from cloud.twin import Twin
 from runtime.settings import MongoSettings

@@ -10,10 +10,11 @@ from cloud import garbage, mongo
 from cloud.cache import Cache
 from cloud.config import CloudSettings
 from cloud.gate import Gate
-from cloud.kafka import Outlet, Source
+from cloud.kafka import Source
 from cloud.linker import Linker
 from cloud.metrics import Metrics
 from cloud.mongo import StoppedError
+from cloud.outlet import Outlet
 from cloud.processor import Processor
 from cloud.schema import ensure
 from cloud.sharing import Sharing
@@ -27,8 +28,6 @@ log: Final = structlog.get_logger()
 def run(settings: CloudSettings, stop: threading.Event) -> None:
     """Fold until `stop` is set."""
     metrics = Metrics()
-    source = Source(settings.kafka)
-    metrics.partitions.set_function(lambda: source.assigned)
 
     def waiting() -> None:
         # On any thread: only the loop's touches the consumer, and tells Kafka that it lives while it waits.
@@ -36,6 +35,8 @@ def run(settings: CloudSettings, stop: threading.Event) -> None:
         if stop.is_set():
             raise StoppedError
 
+    source = Source(settings.kafka, while_waiting=waiting)
+    metrics.partitions.set_function(lambda: source.assigned)
     client = mongo.connect(settings.mongo)
     store = Store(client, settings.mongo, waiting, settings.fold.twin_bytes_max)
     try:
@@ -69,17 +70,18 @@ def _now_ms() -> int:
 
 
 def _health(processor: Processor, source: Source, metrics: Metrics) -> Health:
-    """Healthy: it holds partitions. The numbers are for people and for the local runner."""
+    """Healthy: it holds partitions, and a broker was heard lately. The numbers are for people and the local runner."""
     details = {
         "partitions": source.assigned,
         "idle_ms": int((time.monotonic() - processor.busy_until_s) * 1000),
         "kafka_errors": source.errors,
+        "kafka_silent_ms": source.hearing.silent_ms,
         "oldest_twin_age_ms": int(1000 * _value(metrics, "oldest_twin_age_seconds")),
         "folded": int(_value(metrics, "messages_folded_total")),
     }
     for name in ("lag_records", "twins", "open_anomalies", "owners_linked"):
         details[name] = int(_value(metrics, name))
-    return Health(source.assigned > 0, details)
+    return Health(source.healthy, details)
 
 
 def _value(metrics: Metrics, name: str) -> float:

@@ -8,9 +8,9 @@ import structlog
 from pymongo import UpdateOne
 
 from cloud import effects, facts, inbox
-from cloud.kafka import Outlet
 from cloud.linker import Linker
 from cloud.metrics import Metrics
+from cloud.outlet import Outlet
 from cloud.store import Store
 from cloud.turn import Delivered, Letters, Turn
 from wire.malformed import Malformed

@@ -108,7 +108,6 @@ class KafkaSink:
             "reconnect.backoff.max.ms": settings.reconnect_backoff_ms_max,
             "allow.auto.create.topics": False,
             "socket.keepalive.enable": True,
-            "log_level": 2,  # what matters comes to error_cb as well; the rest would repeat at each attempt
             "error_cb": self._on_error,
             "statistics.interval.ms": _STATISTICS_INTERVAL_MS,
             "stats_cb": self._on_statistics,

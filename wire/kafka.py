@@ -4,7 +4,10 @@ from typing import Any, Final
 
 Settings = dict[str, Any]
 
+QUIET: Final[Settings] = {"log_level": 2}
+"""librdkafka's own log repeats each attempt to connect, dozens a second; what matters comes to `error_cb` as well."""
 PRODUCER: Final[Settings] = {
+    **QUIET,
     "acks": "all",
     "enable.idempotence": True,
     "message.timeout.ms": 0,  # never give up: the default of 5 minutes loses messages in a longer outage
@@ -14,6 +17,7 @@ PRODUCER: Final[Settings] = {
     "linger.ms": 5,
 }
 CONSUMER: Final[Settings] = {
+    **QUIET,
     "auto.offset.reset": "earliest",
     "enable.auto.commit": False,
     "session.timeout.ms": 6000,  # some brokers hold a join for the whole session timeout

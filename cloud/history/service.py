@@ -39,7 +39,7 @@ def run(settings: CloudSettings, stop: threading.Event) -> None:
             raise StoppedError
 
     own_group = settings.kafka.model_copy(update={"group_id": settings.kafka.history_group_id})
-    source = Source(own_group, collect.TOPICS)
+    source = Source(own_group, collect.TOPICS, waiting)
     client = mongo.connect(settings.mongo)
     store = Mongo(client, settings.mongo, waiting)
     scheduler = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
@@ -92,5 +92,6 @@ def _now_ms() -> int:
 
 
 def _health(source: Source) -> Health:
-    """Healthy: it holds partitions."""
-    return Health(source.assigned > 0, {"partitions": source.assigned, "kafka_errors": source.errors})
+    """Healthy: it holds partitions, and a broker was heard lately."""
+    details = {"partitions": source.assigned, "kafka_errors": source.errors}
+    return Health(source.healthy, {**details, "kafka_silent_ms": source.hearing.silent_ms})

@@ -22,6 +22,7 @@ from cloud.cache import Cache
 from cloud.config import ConsumerSettings, TopicSettings
 from cloud.linker import Linker
 from cloud.metrics import Metrics
+from cloud.outlet import Outlet
 from cloud.processor import Processor
 from local.processes import Processes
 from local.servers import apache_kafka
@@ -55,7 +56,7 @@ class Plant:
         quiet = {"bootstrap.servers": bootstrap_servers, "log_level": 0}
         self._producer = Producer({**quiet, "partitioner": "murmur2_random"})
         self._source = kafka.Source(self.settings)
-        outlet = kafka.Outlet(self.settings, lambda: None)
+        outlet = Outlet(self.settings, lambda: None)
         linker = Linker(self.world.store, lambda: self.now_ms)
         self.metrics = Metrics()
         self._worker = Processor(self._source, outlet, self.world.store, linker, Cache(10), self.metrics)

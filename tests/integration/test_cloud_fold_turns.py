@@ -14,6 +14,7 @@ from cloud.deadletters import Graveyard
 from cloud.inbox import Record
 from cloud.linker import Linker
 from cloud.metrics import Metrics
+from cloud.outlet import Outlet
 from cloud.processor import Processor
 from cloud.store import Store
 from tests.cloud_story import hot
@@ -103,7 +104,7 @@ def test_records_on_kafka_become_twins_and_dead_letters_can_be_read_back(world: 
         if more:
             producer.produce(TOPIC_OF["signals"], key=b"a", value=more)
             producer.flush()
-        source, outlet = kafka.Source(settings), kafka.Outlet(settings, lambda: None)
+        source, outlet = kafka.Source(settings), Outlet(settings, lambda: None)
         linker = Linker(world.store, lambda: world.now_ms)
         worker = Processor(source, outlet, world.store, linker, Cache(10), Metrics())
         deadline = time.monotonic() + 40

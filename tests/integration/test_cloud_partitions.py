@@ -13,6 +13,7 @@ from cloud.cache import Cache
 from cloud.config import ConsumerSettings, TopicSettings
 from cloud.linker import Linker
 from cloud.metrics import Metrics
+from cloud.outlet import Outlet
 from cloud.processor import Processor
 from cloud.sharing import Sharing
 from tests import kafka_topics
@@ -38,7 +39,7 @@ class Line:
         self.worker = self.processor(Sharing())
 
     def processor(self, sharing: Sharing) -> Processor:
-        outlet = kafka.Outlet(self.settings, lambda: None)
+        outlet = Outlet(self.settings, lambda: None)
         linker = Linker(self.world.store, lambda: NOW_MS)
         return Processor(self.source, outlet, self.world.store, linker, Cache(100), Metrics(), sharing=sharing)
 

@@ -47,6 +47,7 @@ ADAPTERS: dict[str, set[str]] = {
     "cloud": {
         "cloud.deadletters",
         "cloud.kafka",
+        "cloud.outlet",
         "cloud.queries.reading",
         "cloud.replay",
         "cloud.status.brokers",
@@ -68,6 +69,8 @@ PURE: set[str] = {
     "cloud.findings",
     "cloud.fold",
     "cloud.frontier",
+    "cloud.hearing",
+    "cloud.offsets",
     "cloud.group",
     "cloud.history.collect",
     "cloud.history.columns",
