@@ -2,26 +2,79 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from typing import Final
 
 from cloud.twin import Twin
+from wire import catalogue
+from wire.topics import Kind
+
+BYTES_MAX: Final = 1_000_000_000
+_TWIN_BYTES: Final = 2_200
+_SIGNAL_BYTES: Final = 150
+_WINDOW_BYTES: Final = 410
+_INTERVAL_BYTES: Final = 130
+_POSITION_BYTES: Final = 300
+_FINDING_BYTES: Final = 1_200
+_STATE_BYTES: Final = 250
+_TEXT_BYTES: Final = 50
+_TEXTS: Final = {
+    kind: tuple(one.number for one in catalogue.SIGNALS if one.kind is kind and one.type in ("string", "string[]"))
+    for kind in Kind
+}
 
 
 class Cache:
-    """At most `twins_max` twins. A stale one does no harm: its compare-and-set fails and it is loaded again."""
+    """At most `twins_max` twins, and of about `bytes_max`: a twin of 20 signals takes 4 to 8 KB, one with a hundred
+    times that in lost pieces and lists of texts is possible, too.
 
-    def __init__(self, twins_max: int) -> None:
-        self._twins_max = twins_max
-        self._twins: OrderedDict[str, Twin] = OrderedDict()
+    A stale one does no harm: its compare-and-set fails and it is loaded again.
+    """
+
+    def __init__(self, twins_max: int, bytes_max: int = BYTES_MAX) -> None:
+        self._twins_max, self._bytes_max = twins_max, bytes_max
+        self._twins: OrderedDict[str, tuple[Twin, int]] = OrderedDict()
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._twins)
 
     def take(self, asset_id: str) -> Twin | None:
         """Remove and return a twin: while it is being folded it is nobody else's."""
-        return self._twins.pop(asset_id, None)
+        held = self._twins.pop(asset_id, None)
+        if held is None:
+            return None
+        self.size_bytes -= held[1]
+        return held[0]
 
     def put(self, twins: Iterable[Twin]) -> None:
         for twin in twins:
-            self._twins[twin.asset_id] = twin
-        while len(self._twins) > self._twins_max:
-            self._twins.popitem(last=False)
+            self.take(twin.asset_id)
+            size_bytes = bytes_of(twin)
+            self._twins[twin.asset_id] = twin, size_bytes
+            self.size_bytes += size_bytes
+        while len(self._twins) > self._twins_max or self.size_bytes > self._bytes_max:
+            _, (_, size_bytes) = self._twins.popitem(last=False)
+            self.size_bytes -= size_bytes
 
     def clear(self) -> None:
         self._twins.clear()
+        self.size_bytes = 0
+
+
+def bytes_of(twin: Twin) -> int:
+    """About what a twin takes in memory, rather more than less; the parts as CPython 3.11 was seen to need them."""
+    values = twin.values
+    size = _TWIN_BYTES + _SIGNAL_BYTES * len(values) + _WINDOW_BYTES * len(twin.windows)
+    size += _POSITION_BYTES * len(twin.positions) + _STATE_BYTES * (len(twin.detectors) + len(twin.closed))
+    size += _FINDING_BYTES * len(twin.findings)
+    for window in twin.windows.values():
+        if window.missing:
+            size += _INTERVAL_BYTES * len(window.missing)
+    for number in _TEXTS[twin.kind]:  # plain, since it is done for every twin of a turn
+        if number in values:
+            value = values[number]
+            if isinstance(value, str):
+                size += len(value)
+            elif isinstance(value, list):
+                size += sum([_TEXT_BYTES + len(text) for text in value])
+    return size

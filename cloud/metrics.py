@@ -69,6 +69,8 @@ class Metrics:
         self.lag_records = gauge("lag_records", "Records in the log after the last one read")
         self.lag_seconds = gauge("lag_seconds", "Age in Kafka of the last written turn's oldest record; 0 without lag")
         self.carried_records = gauge("carried_records", "Records of busy assets that wait for their turn")
+        self.cached_twins = gauge("cached_twins", "Twins in memory, see fold.cached_twins_max")
+        self.cached_bytes = gauge("cached_bytes", "What they take, about, see fold.cached_bytes_max")
         self.largest_twin_bytes = gauge("largest_twin_bytes", "Largest half of a twin written, see fold.twin_bytes_max")
         self.twins = gauge("twins", "Documents in the twins collection")
         self.open_anomalies = gauge("open_anomalies", "Anomalies not resolved")

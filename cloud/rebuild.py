@@ -154,9 +154,10 @@ class Rebuild:
     def _fold(self, replay: Replay, hand: Handover, live: Store, shadow: ShadowStore, start: Offsets) -> None:
         shadow.prepare()
         replay.begin(start)
-        linker, cache = NoLinker(shadow, _now_ms), Cache(self.settings.fold.cached_twins_max)
+        fold = self.settings.fold
+        linker, cache = NoLinker(shadow, _now_ms), Cache(fold.cached_twins_max, fold.cached_bytes_max)
         sharing = Sharing(bytes_per_turn_max=_NOBODY_WAITS)
-        processor = Processor(replay, NoOutlet(), shadow, linker, cache, Metrics(), self.settings.fold.detect, sharing)  # type: ignore[arg-type]  # a replay has the verbs of a source
+        processor = Processor(replay, NoOutlet(), shadow, linker, cache, Metrics(), fold.detect, sharing)  # type: ignore[arg-type]  # a replay has the verbs of a source
         self.view.phase("folding the log again")
         self._catch_up(replay, processor, near=_NEAR_RECORDS)  # step 1
         if self.dry_run:

@@ -46,8 +46,10 @@ def run(settings: CloudSettings, stop: threading.Event) -> None:
             log.info("twins of older versions upgraded", count=upgraded)
         outlet = Outlet(settings.kafka, waiting)
         sharing = Sharing(settings.fold.asset_bytes_per_turn_max, settings.fold.carried_bytes_max)
-        linker, cache = Linker(store, _now_ms), Cache(settings.fold.cached_twins_max)
+        linker, cache = Linker(store, _now_ms), Cache(settings.fold.cached_twins_max, settings.fold.cached_bytes_max)
         processor = Processor(source, outlet, store, linker, cache, metrics, settings.fold.detect, sharing)
+        metrics.cached_twins.set_function(lambda: len(cache))
+        metrics.cached_bytes.set_function(lambda: cache.size_bytes)
         upkeep = Upkeep(settings.fold, store, Linker(store, _now_ms), metrics)
         if settings.fold.upkeep:
             upkeep.start()
