@@ -293,3 +293,32 @@ def test_a_window_that_overflows_drops_nothing_in_silence(numbered: bool, pieces
     assert counters["uncertain"] > 0
     newest = max(missed)
     assert asset.signals[catalogue.BY_PATH["Vehicle.TraveledDistance"].number] == (newest % 200, NOW_MS + newest)
+
+
+@given(st.integers(1, 6), st.integers(0, 5), st.randoms(use_true_random=False))
+@settings(deadline=None, max_examples=30)
+def test_what_comes_of_a_session_that_was_forgotten_is_uncertain(
+    beyond: int, again: int, chance: random.Random
+) -> None:
+    """A twin remembers so many sessions, the newest by their frames; what claims an older one is used, is not counted
+    as new, nor dropped as a re-send, also after a restart; sessions that are remembered go on as before."""
+    sessions = fold.WINDOWS_MAX + beyond
+    asset = Twin("a", Kind.VEHICLE)
+    order = list(range(fold.WINDOWS_MAX))
+    chance.shuffle(order)
+    for offset, session in enumerate([*order, *range(fold.WINDOWS_MAX, sessions)]):
+        payload = frame(NOW_MS + 1_000 * session, {"Vehicle.Speed": session}, f"s{session}", 0)
+        fold.fold(asset, [delivery("a", [payload], offset)])
+    asset = reborn(asset)
+    for n in range(again):
+        forgotten = chance.randrange(beyond)
+        payload = frame(
+            NOW_MS + 1_000 * forgotten, {"Vehicle.Speed": 1, "Vehicle.TraveledDistance": n}, f"s{forgotten}", 0
+        )
+        fold.fold(asset, [delivery("a", [payload], sessions + n)])
+    kept = chance.randrange(beyond, sessions)
+    resent, fresh = (frame(NOW_MS + 1_000 * kept + seq, {"Vehicle.Speed": kept}, f"s{kept}", seq) for seq in (0, 1))
+    fold.fold(asset, [delivery("a", [resent, fresh], sessions + again)])
+    counted = {name: asset.counters[name] for name in ("frames", "uncertain", "duplicates", "gaps")}
+    assert counted == {"frames": sessions + 1, "uncertain": again, "duplicates": 1, "gaps": 0}
+    assert (catalogue.BY_PATH["Vehicle.TraveledDistance"].number in asset.signals) == (again > 0)
