@@ -14,13 +14,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cloud import garbage
 from cloud.config import CloudSettings
 from cloud.handover import LostError
 from cloud.queries import formats, parsing
 from cloud.queries.faults import Fault
 from cloud.query_session import fail
-from runtime import exits
+from runtime import exits, garbage
 
 log: Final = structlog.get_logger()
 

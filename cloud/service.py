@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from cloud import garbage, mongo
+from cloud import mongo
 from cloud.cache import Cache
 from cloud.config import CloudSettings
 from cloud.gate import Gate
@@ -20,6 +20,7 @@ from cloud.schema import ensure
 from cloud.sharing import Sharing
 from cloud.store import Store
 from cloud.upkeep import Upkeep
+from runtime import garbage
 from runtime.health import Health, HealthServer
 
 log: Final = structlog.get_logger()

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from runtime import garbage
 from simulator import kafka, mqtt, people, schedule
 from simulator.engine import Engine
 from simulator.errors import UnusableError
@@ -52,6 +53,7 @@ def run(
     ):
         outbox = Outbox(writer, broker, progress.show)
         work = Run(Engine(settings, begins_ms), writer, outbox, stop)
+        garbage.search_rarely()
         return work.go(fleet.duration_s, settings.send).plain()
 
 

@@ -1,6 +1,8 @@
 """The boxes that report: who is awake, which session, which sequence, which format. One set for each kind of asset."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -93,13 +95,11 @@ class Devices:
         """A payload of this device, addressed."""
         return Message(self.first_device + row, self.kind, self.ids[row], channel, payload)
 
-    def frames(self, rows: list[int], payloads: list[bytes], numbers: list[int | None]) -> list[Message]:
+    def frames(self, rows: list[int], payloads: list[bytes], numbers: Sequence[int | None]) -> list[Message]:
         """The payloads of many devices, addressed."""
-        first, kind, ids = self.first_device, self.kind, self.ids.of(rows)
-        return [
-            Message(first + row, kind, asset_id, Channel.SIGNALS, payload, cells_at=number)
-            for row, asset_id, payload, number in zip(rows, ids, payloads, numbers, strict=True)
-        ]
+        numbered = (self.first_device + row for row in rows)
+        fields = (numbered, repeat(self.kind), self.ids.of(rows), repeat(Channel.SIGNALS), payloads)
+        return list(map(Message._make, zip(*fields, repeat(False), repeat(None), numbers, strict=False)))
 
     def _connection(self, row: int, now_ms: int, *, online: bool) -> Message:
         state = ConnectionState(

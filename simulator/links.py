@@ -56,8 +56,11 @@ class Links:
         if not down and not self._kept:
             return messages
         through: list[Message] = []
+        affected = down | self._kept.keys()
         for message in messages:
-            if message.device in down:
+            if message.device not in affected:
+                through.append(message)
+            elif message.device in down:
                 self._kept.setdefault(message.device, []).append(message)
             else:
                 through += self._kept.pop(message.device, ())

@@ -32,6 +32,7 @@ from wire.topics import Channel, mqtt_topic
 
 _UPKEEP_S: Final = 1.0
 _POLL_S: Final = 0.05
+_GATHER_S: Final = 0.02
 _WINDOW_OF_ONE: Final = 64
 """Of a connection that carries one device."""
 
@@ -87,7 +88,7 @@ class Publisher:
             if self._impatient():
                 self._abandoned += sum(connection.window.abandon() for connection in connections)
                 return
-            self.poll(_POLL_S)
+            self._serve(_POLL_S)
 
     def _impatient(self) -> bool:
         if self._stop.is_set() and math.isinf(self._patience_ends):
@@ -95,7 +96,16 @@ class Publisher:
         return time.monotonic() > self._patience_ends
 
     def poll(self, timeout_s: float) -> None:
-        """Wait up to `timeout_s`, reading acknowledgements and keeping connections alive."""
+        """Wait up to `timeout_s`, reading acknowledgements and keeping connections alive.
+
+        A broker says each acknowledgement as it comes; to wake for every one would cost more than all else here.
+        """
+        gathering_s = min(timeout_s, _GATHER_S)
+        if gathering_s > 0:
+            time.sleep(gathering_s)
+        self._serve(timeout_s - gathering_s)
+
+    def _serve(self, timeout_s: float) -> None:
         self._network.serve(self._connections.values(), timeout_s)
         now = time.monotonic()
         if now < self._upkeep_at:

@@ -37,14 +37,19 @@ class Packets:
         parts: list[bytes] = []
         lengths: list[int] = []
         before: list[int] = []
+        kind: Kind | None = None
+        channel: Channel | None = None
         for message in messages:
-            prefix, suffix, flags = _around(message.kind, message.channel)
-            topic = prefix + message.asset_id.encode() + suffix
-            payload = message.payload
-            head = _head(flags, len(topic), len(topic) + len(payload) + 5)
+            if message.channel is not channel or message.kind is not kind:
+                kind, channel = message.kind, message.channel
+                prefix, suffix, flags = _around(kind, channel)
+            topic, payload = prefix + message.asset_id.encode() + suffix, message.payload
+            in_topic, in_payload = len(topic), len(payload)
+            head = _head(flags, in_topic, in_topic + in_payload + 5)
+            until_id = len(head) + in_topic
             parts += (head, topic, _NO_ID_YET, payload)
-            before.append(len(head) + len(topic))
-            lengths.append(len(head) + len(topic) + 3 + len(payload))
+            before.append(until_id)
+            lengths.append(until_id + 3 + in_payload)
         self.data = bytearray().join(parts)
         self.bounds: Integers = np.zeros(len(lengths) + 1, dtype=np.int64)
         np.cumsum(lengths, out=self.bounds[1:])

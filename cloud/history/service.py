@@ -11,7 +11,7 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 from pymongo.errors import PyMongoError
 
-from cloud import children, garbage, mongo
+from cloud import children, mongo
 from cloud.config import CloudSettings
 from cloud.history import collect, schema
 from cloud.history.keeper import Keeper
@@ -19,6 +19,7 @@ from cloud.history.merge import Merger
 from cloud.history.metrics import Metrics
 from cloud.kafka import Source
 from cloud.mongo import Mongo, StoppedError
+from runtime import garbage
 from runtime.health import Health, HealthServer
 
 log: Final = structlog.get_logger()

@@ -1,4 +1,4 @@
-"""The interpreter's search for reference cycles, at a size that fits what these services keep in memory."""
+"""The interpreter's search for reference cycles, at a size that fits what a process keeps in memory."""
 
 import gc
 from typing import Final
@@ -8,7 +8,7 @@ _YOUNG_OBJECTS: Final = 200_000
 
 By default (700) every few frames begin one, and the searches of everything kept cost a frame more than all else:
 with 50,000 twins in the cache 32 of 71 µs of processor time, and 120 of 217 µs while the cache fills. History kept
-120,000 records for 29 µs each, for 23 without.
+120,000 records for 29 µs each, for 23 without. A simulated frame costs 9.0 µs with the default, 8.2 without.
 """
 
 
