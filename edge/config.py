@@ -118,7 +118,7 @@ class SpoolSettings(Section):
     signals_age_s_max: int | None = Field(None, ge=60)
     events_age_s_max: int | None = Field(None, ge=60)
     read_bytes: int = Field(262_144, ge=4_096, le=16_777_216)
-    window_bytes_max: int = Field(3_145_728, ge=262_144)
+    window_bytes_max: int = Field(4_194_304, ge=262_144)
     commit_gather_ms: int = Field(3, ge=0, le=1_000)
     checkpoint_interval_ms: int = Field(1_000, ge=10)
     retry_interval_ms: int = Field(500, ge=10)

@@ -54,9 +54,13 @@ def judge(error: KafkaError) -> SendError:
     return SendError(verdict, error.name(), error.str())
 
 
-def _report(parcel: Parcel, reports: list[Report], error: KafkaError | None, _message: Message) -> None:
+def _report(parcel: Parcel, reports: list[Report], error: KafkaError | None, message: Message) -> None:
     """The delivery callback; its first two are bound, since librdkafka's opaque does not reach Python."""
-    reports.append((parcel, None if error is None else judge(error)))
+    if error is None:
+        reports.append((parcel, None))
+    else:
+        parcel.value = message.value() or b""
+        reports.append((parcel, judge(error)))
 
 
 class _Statistics(msgspec.Struct):
@@ -145,6 +149,7 @@ class KafkaSink:
                 headers=parcel.headers,  # type: ignore[arg-type] # the stub's list is invariant
                 on_delivery=partial(_report, parcel, self._reports),
             )
+            parcel.value = b""  # librdkafka has a copy: one is enough
         except BufferError:
             return False
         except KafkaException as error:

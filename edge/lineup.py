@@ -69,7 +69,7 @@ class Lineup:
 
     def _price(self, signal: Parcel) -> float:
         """What events must have earned before it goes; a share of 0 is never enough."""
-        return max(1, len(signal.value)) * (_PERCENT - self.signals_share_percent)
+        return max(1, signal.size_bytes) * (_PERCENT - self.signals_share_percent)
 
     def _turn(self) -> int:
         if len(self._signals) == 1:
@@ -113,7 +113,7 @@ class Lineup:
         if not self._events or not self._signals or self.held:
             self._owed_to_signals = 0.0
         elif parcel.storage_class is StorageClass.EVENTS:
-            self._owed_to_signals += len(parcel.value) * self.signals_share_percent
+            self._owed_to_signals += parcel.size_bytes * self.signals_share_percent
         else:
             self._owed_to_signals -= self._price(parcel)
 
@@ -122,7 +122,7 @@ class Lineup:
         if self._live_stream not in self._signals or len(self._signals) == 1:
             self._owed_bytes = 0.0
             return
-        size, live = len(parcel.value), self.live_share_percent
+        size, live = parcel.size_bytes, self.live_share_percent
         if parcel.stream == self._live_stream:
             self._owed_bytes -= size * (_PERCENT - live)
         else:

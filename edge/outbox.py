@@ -27,7 +27,7 @@ class Sink(Protocol):
     """A Kafka client."""
 
     def send(self, parcel: Parcel) -> bool:
-        """Queue a parcel; False while the queue is full."""
+        """Queue a parcel; False while the queue is full. The sink may have its value until it is reported."""
 
     def reports(self, wait_s: float = 0.0) -> list[Report]:
         """What became of parcels since the last call; waits when there is nothing."""
@@ -109,7 +109,7 @@ class Outbox:
             if sent_bytes >= room_bytes or not send(parcel):
                 return False
             sent += 1
-            sent_bytes += len(parcel.value)
+            sent_bytes += parcel.size_bytes
             return True
 
         self._lineup.take_while(give)
@@ -123,7 +123,7 @@ class Outbox:
     def _send_alone(self) -> None:
         if self._in_flight == 0 and self._suspects and self._sink.send(self._suspects[0]):
             self._alone = self._suspects.popleft()
-            self._sent(1, len(self._alone.value))
+            self._sent(1, self._alone.size_bytes)
 
     def _unstick(self, now_s: float) -> None:
         while self._stuck and self._stuck[0][0] <= now_s:
@@ -135,7 +135,7 @@ class Outbox:
         now_s = monotonic_s()
         if reports:
             self._in_flight -= len(reports)
-            self._pacing.settled(sum([len(parcel.value) for parcel, _ in reports]), now_s)
+            self._pacing.settled(sum([parcel.size_bytes for parcel, _ in reports]), now_s)
             delivered = [parcel for parcel, error in reports if error is None]
             if len(delivered) == len(reports) and self._is_smooth:
                 self._delivered(delivered)

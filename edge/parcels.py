@@ -24,7 +24,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     record_count: int
 
 
-PARCEL_BYTES: Final = 1_200
+PARCEL_BYTES: Final = 1_700
 """What a parcel costs in memory beside its payloads, with what the Kafka client makes of it, about."""
 
 
@@ -35,6 +35,7 @@ class Parcel(msgspec.Struct, eq=False, gc=False):
     topic: str
     key: bytes | None
     value: bytes
+    """Empty while the Kafka client has it."""
     headers: Headers
     claims: list[Claim]
     """The records of the spool that it settles."""
@@ -44,6 +45,8 @@ class Parcel(msgspec.Struct, eq=False, gc=False):
     """Of its records, see `edge.spool.lanes`."""
     is_batch: bool
     """Or a dead letter."""
+    size_bytes: int
+    """Of the value."""
     weight_bytes: int
     """What it costs in memory until it is delivered, with the bundles it was made of."""
 
@@ -107,7 +110,7 @@ class Packer:
         headers = records.own_headers(shared.headers, self.source.at(sequence).encode(), key, received_ms)
         weight_bytes = PARCEL_BYTES + bundle_bytes
         of = (chunk.storage_class, chunk.stream)
-        return Parcel(sequence, shared.topic, key, value, headers, claims, *of, True, weight_bytes)
+        return Parcel(sequence, shared.topic, key, value, headers, claims, *of, True, len(value), weight_bytes)
 
     def _assembled(self, around: Around, key: bytes, members: list[tuple[int, Bundle]]) -> bytes:
         sequences = [range(sequence, sequence + bundle.payload_count) for sequence, bundle in members]
@@ -164,4 +167,4 @@ def of_letter(letter: Letter, sequence: int, claim: Claim) -> Parcel:
     key = letter.letter.asset_id.encode() or None
     value, headers, chunk = letter.letter.value, letter.letter.headers(), claim.chunk
     of, weight_bytes = (chunk.storage_class, chunk.stream), PARCEL_BYTES + len(value)
-    return Parcel(sequence, letter.topic, key, value, headers, [claim], *of, False, weight_bytes)
+    return Parcel(sequence, letter.topic, key, value, headers, [claim], *of, False, len(value), weight_bytes)

@@ -51,6 +51,17 @@ def test_a_record_that_is_too_large_is_reported_as_refused(sink: KafkaSink) -> N
     assert (error.verdict, error.name) == (Verdict.REFUSED, "MSG_SIZE_TOO_LARGE")
 
 
+def test_a_parcel_leaves_its_value_with_the_client_and_has_it_back_when_it_fails(sink: KafkaSink) -> None:
+    given = parcel(7)
+    value = given.value
+    assert sink.send(given)
+    assert (given.value, given.size_bytes) == (b"", len(value))
+    sink._producer.purge(blocking=False)
+    ((reported, error),) = sink.reports(5.0)
+    assert error is not None
+    assert (reported, reported.value) == (given, value)
+
+
 def test_a_client_that_is_silent_with_something_in_flight_is_broken(sink: KafkaSink, clock: ManualClock) -> None:
     clock.advance_ms(200_000)
     assert not sink.is_broken, "nothing in flight"

@@ -21,7 +21,7 @@ SIGNALS, EVENTS = StorageClass.SIGNALS, StorageClass.EVENTS
 
 def parcel(sequence: int, stream: int = 0, storage_class: StorageClass = SIGNALS, size: int = 100) -> Parcel:
     chunk = Chunk(storage_class, [], 0, 1, 1, Position(1, 1), stream)
-    return Parcel(sequence, "t", b"car-1", b"x" * size, [], [Claim(chunk, 1)], storage_class, stream, True, size)
+    return Parcel(sequence, "t", b"car-1", b"x" * size, [], [Claim(chunk, 1)], storage_class, stream, True, size, size)
 
 
 def order(lineup: Lineup, count: int) -> list[int]:
