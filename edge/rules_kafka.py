@@ -49,7 +49,8 @@ class KafkaRules:
         self._consumer, self._producer = consumer, producer
         self._not_before_s = 0.0
         self._unread: set[int] | None = None
-        self._seen: set[Origin] = set()
+        self._before: dict[Origin, Offer] = {}
+        """The last of each, while not all that was there at first is read: what they replace counts no more."""
 
     def start(self) -> None:
         """Nothing yet: `offers` connects."""
@@ -71,7 +72,8 @@ class KafkaRules:
             self.publish(self._status)
 
     def offers(self) -> list[Offer]:
-        """What was published since the last call. Once all was read, what was not there is withdrawn."""
+        """What was published since the last call. Of what was there at the start nothing is said before all was read:
+        a topic that is not compacted yet holds sets that others have replaced. What was not there is withdrawn."""
         renewed, self._renewed = self._renewed, None
         if renewed is not None:
             self._reopen(renewed)
@@ -107,9 +109,12 @@ class KafkaRules:
         if key not in (self._gateway, topics.RULES_KEY_FOR_ALL):
             return []
         origin: Origin = "gateway" if key == self._gateway else "all"
-        self._seen.add(origin)
         value = message.value()
-        return [Offer(origin, value[: SET_BYTES_MAX + 1] if value else None)]
+        offer = Offer(origin, value[: SET_BYTES_MAX + 1] if value else None)
+        if not self._unread:
+            return [offer]
+        self._before[origin] = offer
+        return []
 
     def _end(self, partition: int) -> list[Offer]:
         if not self._unread:
@@ -117,8 +122,9 @@ class KafkaRules:
         self._unread.discard(partition)
         if self._unread:
             return []
-        missing: tuple[Origin, ...] = ("gateway", "all")
-        return [Offer(origin, None) for origin in missing if origin not in self._seen]
+        origins: tuple[Origin, ...] = ("gateway", "all")
+        read, self._before = self._before, {}
+        return [read.get(origin, Offer(origin, None)) for origin in origins]
 
     def stored(self) -> None:
         """Nothing to do: each start reads the topic from its beginning."""

@@ -121,8 +121,7 @@ class World:
                 file.write(bytes(65_536))
         time.sleep(self.chance.uniform(0.2, 1.5))
         if self.chance.random() < 0.5:
-            self.agent.kill()
-            self.agent.launch()
+            self.kill_agent()
             time.sleep(1)
         filler.unlink()
 

@@ -1,18 +1,21 @@
 """Collection rules that change while everything fails: what they keep is in Kafka, and what was acknowledged counts.
 
-Rules come as retained messages, some faulty, some withdrawn again, with a kill -9 of the agent close behind. Whatever
-happens, twins stay within deadband and snapshot interval, captures are whole, no frame is missing or out of order.
+Rules come as retained messages or from a compacted topic, some faulty, some withdrawn again, with a kill -9 of the
+agent close behind; disks run full. Whatever happens, twins stay within deadband and snapshot interval, captures are
+whole, no frame is missing or out of order.
 """
 
 import itertools
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 
@@ -22,6 +25,7 @@ from tests import edge_chaos, edge_chaos_world
 from tests.edge_chaos_world import BROKER_KILLS, KAFKA, KILLS, SEED, World, heal, say
 from tests.edge_rules_oracle import Driver, Oracle, Reign, Rules
 from tests.edge_world import wait_until
+from wire import topics
 
 ROUNDS = max(3, KILLS // 4)
 SETTLE_S = 5
@@ -44,8 +48,20 @@ class Told(NamedTuple):
         return version
 
 
-class Operator:
+class Operator(Protocol):
     """Publishes rules and hears which count."""
+
+    told: list[Told]
+
+    def publish(self, document: bytes) -> None:
+        """Replace the rules; empty: withdraw them."""
+
+    def close(self) -> None:
+        """Hear no more."""
+
+
+class MqttOperator:
+    """By retained messages."""
 
     def __init__(self, url: str, gateway: str) -> None:
         self.told: list[Told] = []
@@ -64,35 +80,78 @@ class Operator:
     def publish(self, document: bytes) -> None:
         self._client.publish(self._rules, document, 1, retain=True).wait_for_publish(60)
 
-    def wait(self, version: int | None, refused: bool = False) -> None:
-        """Until this version is acknowledged, and stored."""
-
-        def told() -> bool:
-            last = self.told[-1] if self.told else None
-            is_it = last is not None and last.version == version and last.status["stored"]
-            return last is not None and is_it and bool(last.status.get("refused")) is refused
-
-        wait_until(told, 150, f"version {version}: {self.told[-3:]}")
-
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
 
 
+class KafkaOperator:
+    """By a topic that is not compacted yet: each start of the agent reads all sets there ever were."""
+
+    def __init__(self, bootstrap_servers: str, gateway: str) -> None:
+        self.told: list[Told] = []
+        self._gateway = gateway
+        common = {"bootstrap.servers": bootstrap_servers, "log_level": 0, "reconnect.backoff.max.ms": 500}
+        self._producer = Producer({**common, "acks": "all", "enable.idempotence": True})
+        self._consumer = Consumer({**common, "group.id": f"operator-{gateway}", "enable.auto.commit": False})
+        found = self._consumer.list_topics(topics.GATEWAY_RULES_STATUS, timeout=10).topics
+        partitions = found[topics.GATEWAY_RULES_STATUS].partitions
+        self._consumer.assign([TopicPartition(topics.GATEWAY_RULES_STATUS, each, 0) for each in partitions])
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        while not self._ends.is_set():
+            message = self._consumer.poll(0.1)
+            if message is not None and not message.error() and message.key() == self._gateway.encode():
+                self.told.append(Told(time.time() * 1000, json.loads(message.value() or b""), is_new=True))
+
+    def publish(self, document: bytes) -> None:
+        self._producer.produce(topics.GATEWAY_RULES, document or None, self._gateway.encode())
+        assert self._producer.flush(60) == 0
+
+    def close(self) -> None:
+        self._ends.set()
+        self._thread.join()
+        self._consumer.close()
+
+
+def wait_told(operator: Operator, version: int | None, refused: bool = False) -> None:
+    """Until this version is acknowledged, and stored."""
+
+    def told() -> bool:
+        last = operator.told[-1] if operator.told else None
+        is_it = last is not None and last.version == version and last.status["stored"]
+        return last is not None and is_it and bool(last.status.get("refused")) is refused
+
+    wait_until(told, 150, f"version {version}: {operator.told[-3:]}")
+
+
+@pytest.fixture(params=["mqtt", "kafka"])
+def remote(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def world(processes: Processes, tmp_path: Path, bus: Server) -> Iterator[World]:
+def world(processes: Processes, tmp_path: Path, bus: Server, small_disk: Path | None, remote: str) -> Iterator[World]:
     settings = {
-        "FLEETFOLD_EDGE__RULES__REMOTE": "mqtt",
+        "FLEETFOLD_EDGE__RULES__REMOTE": remote,
         "FLEETFOLD_EDGE__RULES__POLL_INTERVAL_MS": "500",
         "FLEETFOLD_EDGE__RULES__SETTLE_S": str(SETTLE_S),
     }
-    with edge_chaos_world.opened(processes, tmp_path, bus, None, Driver, **settings) as world:
+    with edge_chaos_world.opened(processes, tmp_path, bus, small_disk, Driver, **settings) as world:
         yield world
 
 
 @pytest.fixture
-def operator(world: World) -> Iterator[Operator]:
-    operator = Operator(world.broker.url, world.agent.gateway)
+def operator(world: World, remote: str) -> Iterator[Operator]:
+    gateway = world.agent.gateway
+    operator: Operator = (
+        MqttOperator(world.broker.url, gateway)
+        if remote == "mqtt"
+        else KafkaOperator(f"127.0.0.1:{world.wires['kafka'].port}", gateway)
+    )
     yield operator
     operator.close()
 
@@ -107,7 +166,7 @@ class Story:
         self.wrongly_told: list[str] = []
         self._numbers = itertools.count(1)
         self._seen = 0
-        operator.wait(None)
+        wait_told(operator, None)
 
     def change(self) -> None:
         """Publish something, kill the agent close behind or not, and wait until it says what counts now."""
@@ -130,7 +189,7 @@ class Story:
             time.sleep(self.chance.uniform(0, 1.2))
             self.world.kill_agent()
             self.world.done["kill behind a change"] += 1
-        self.operator.wait(self.version, refused=kind == "faulty")
+        wait_told(self.operator, self.version, refused=kind == "faulty")
         self.world.done[kind] += 1
         if kind != "faulty" and (rules is not None or old is not None):
             self.reigns[-1] = self.reigns[-1]._replace(until_ms=time.time() * 1000)
@@ -148,6 +207,7 @@ class Story:
         """Of one reign."""
         world = self.world
         kinds = [world.kill_agent, world.kill_agent, world.cut, world.stall]
+        kinds += [world.fill_disk] * (world.disk is not None)
         return [self.chance.choice(kinds) for _ in range(self.chance.randint(1, 3))]
 
 
