@@ -211,8 +211,9 @@ class Agent:
 
     def _wait_for_kafka(self, produced: int) -> float:
         """With as much on its way as may be, what Kafka reports is what lets us go on, while it does report."""
-        self._is_pressed = self._sender.is_full and (produced > 0 or self._is_pressed)
-        return _WAIT_S_MIN if self._is_pressed else 0.0
+        is_behind = self._sender.is_full or self._sender.has_more
+        self._is_pressed = is_behind and (produced > 0 or self._is_pressed)
+        return _WAIT_S_MIN if self._is_pressed and not self._sender.has_more else 0.0
 
     def _pace(self, done: int) -> None:
         self._is_pressed = self._is_pressed and done > 0

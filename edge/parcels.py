@@ -24,8 +24,8 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     record_count: int
 
 
-PARCEL_BYTES: Final = 1_700
-"""What a parcel costs in memory beside its payloads, with what the Kafka client makes of it, about."""
+PARCEL_BYTES: Final = 2_800
+"""What a parcel costs in memory beside its value, with what the Kafka client makes of it, about."""
 
 
 class Parcel(msgspec.Struct, eq=False, gc=False):
@@ -48,7 +48,7 @@ class Parcel(msgspec.Struct, eq=False, gc=False):
     size_bytes: int
     """Of the value."""
     weight_bytes: int
-    """What it costs in memory until it is delivered, with the bundles it was made of."""
+    """What it costs in memory until it is delivered."""
 
     @property
     def record_count(self) -> int:
@@ -96,8 +96,8 @@ class Packer:
         self._shared: dict[tuple[bytes, int], _Shared] = {}
         """By the first two bytes of a series, and the stream."""
 
-    def batch(self, members: list[tuple[int, Bundle]], claims: list[Claim], bundle_bytes: int = 0) -> Parcel:
-        """Bundles of one asset and channel, (first sequence, bundle), in order. `bundle_bytes`: what they cost."""
+    def batch(self, members: list[tuple[int, Bundle]], claims: list[Claim]) -> Parcel:
+        """Bundles of one asset and channel, (first sequence, bundle), in order."""
         sequence, first = members[0]
         received_ms, chunk = first.runs[0].received_ms, claims[0].chunk
         key = spool_records.asset_id_of(first.series)
@@ -108,7 +108,7 @@ class Packer:
         else:
             value = self._assembled(shared.around, key, members)
         headers = records.own_headers(shared.headers, self.source.at(sequence).encode(), key, received_ms)
-        weight_bytes = PARCEL_BYTES + bundle_bytes
+        weight_bytes = PARCEL_BYTES + len(value)
         of = (chunk.storage_class, chunk.stream)
         return Parcel(sequence, shared.topic, key, value, headers, claims, *of, True, len(value), weight_bytes)
 

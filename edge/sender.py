@@ -16,7 +16,7 @@ from edge.lineup import Lineup
 from edge.link import LinkCost
 from edge.outbox import Outbox, Sink
 from edge.pacing import Pacing
-from edge.parcels import PARCEL_BYTES, Claim, Packer, Parcel
+from edge.parcels import Claim, Packer, Parcel
 from edge.spool.reader import Chunk
 from edge.spool.records import Bundle, Gap, Record, Refused, StorageClass
 from edge.upload import Upload
@@ -92,6 +92,8 @@ class Sender:
         """The same of what was on its way, by the first chunk of each parcel."""
         self._delivered_s = -math.inf
         self._is_full = False
+        self.has_more = False
+        """Whether there may be more to read at once: what was read before goes to the Kafka client first."""
         self._split_not_before_s = 0.0
         self._rebuild_not_before_s = 0.0
         self._log = structlog.get_logger("edge.sender")
@@ -128,7 +130,7 @@ class Sender:
         cost = self._link_cost()
         self._lineup.held = self._upload.held(cost)
         self._pacing.limit(self._upload.limit(cost))
-        self._is_full = False
+        self._is_full = self.has_more = False
         for storage_class in (StorageClass.EVENTS, StorageClass.SIGNALS):
             if storage_class not in self._lineup.held:
                 self._read(storage_class, False, now_s)
@@ -141,6 +143,9 @@ class Sender:
             if chunk is None:
                 return
             self._take(chunk, now_s)
+            if self._batcher.held_bytes > self._window_bytes_max // 2:
+                self.has_more = True  # in portions, so that the client has work while we read on
+                return
         self._is_full = True
 
     def _has_room(self, storage_class: StorageClass, backlog: bool) -> bool:
@@ -187,8 +192,8 @@ class Sender:
         now_s = self._clock.monotonic_s()
         # with most of what may be on its way in open batches the oldest leave, to make room
         for group in self._batcher.pop(now_s, -1 if everything else self._window_bytes_max // 2):
-            parcel = self._packer.batch(group.members, group.claims, group.held_bytes)
-            self._window_bytes[parcel.storage_class, parcel.stream] += PARCEL_BYTES
+            parcel = self._packer.batch(group.members, group.claims)
+            self._window_bytes[parcel.storage_class, parcel.stream] += parcel.weight_bytes - group.held_bytes
             self._outbox.put(parcel)
         return 0 if self._outbox.is_broken else self._outbox.send(now_s)
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from edge.rules.cells import Cell, Verdict
+from edge.rules.cells import Cell, Verdict, sensor
 from edge.rules.conditions import Scene
 from edge.rules.extras import Extra
 from edge.rules.plan import Collector, Plan, Trap
@@ -36,11 +36,11 @@ class _Armed:
 class Asset:
     """Changed by every sample. `newest_ms`: the newest source time heard while there are captures. `before_ms`: for how
     long the ring is of use. `is_transparent`: everything is sent, so that there is no need to look. `is_unarmed`: there
-    are no captures. `known`: what frames have called signals.
+    are no captures. `cells`: by catalogue number, and by what else frames have called signals.
     """
 
     __slots__ = ("_armed", "_collectors", "_unnamed", "asset_id", "before_ms", "cells", "first_heard_s", "heard_s",
-                 "is_transparent", "is_unarmed", "kind", "known", "newest_ms", "plan_number", "ring",
+                 "is_transparent", "is_unarmed", "kind", "newest_ms", "plan_number", "ring",
                  "series", "urgent_series")  # fmt: skip
 
     def __init__(self, kind: Kind, asset_id: str, budget: Budget, now_s: float) -> None:
@@ -54,9 +54,8 @@ class Asset:
         self.kind = kind
         self.series = records.series_of(Address(kind, asset_id, Channel.SIGNALS))
         self.urgent_series = records.series_of(Address(kind, asset_id, Channel.SIGNALS), urgent=True)
-        self.cells: dict[int, Cell] = {}
+        self.cells: dict[str | int, Cell] = {}
         self.ring = Ring(budget)
-        self.known: dict[str | int, Cell] = {}
         self._armed: list[_Armed] = []
         self._collectors: list[Collector] = []
         self._unnamed: Collector
@@ -67,8 +66,8 @@ class Asset:
         scoped = [each for each in plan.collectors if each.scope.takes(self.kind, self.asset_id)]
         self._collectors = [each for each in scoped if each.scope.is_active(now_ms)]
         self._unnamed = plan.unnamed
-        for number, cell in self.cells.items():
-            cell.collector = self._collector_of(number)
+        for cell in self.cells.values():
+            cell.collector = self._collector_of(cell.sensor.number)
         traps = [each for each in plan.traps if each.scope.takes(self.kind, self.asset_id)]
         known = {id(armed.trap): armed for armed in self._armed}
         self._armed = [known.get(id(trap)) or _Armed(trap) for trap in traps if trap.scope.is_active(now_ms)]
@@ -87,8 +86,8 @@ class Asset:
             return None  # not remembered: such keys have no end
         cell = self.cells.get(signal.number)
         if cell is None:
-            cell = self.cells[signal.number] = Cell(signal, self._collector_of(signal.number))
-        self.known[key] = cell
+            cell = self.cells[signal.number] = Cell(sensor(signal.number), self._collector_of(signal.number))
+        self.cells[signal.path if key == signal.path else key] = cell  # not a copy of the name for each asset
         return cell
 
     def take(self, ms: int, row: list[Sample], extras: list[Extra]) -> list[str | int]:
@@ -140,12 +139,12 @@ class Asset:
         trap.samples += len(entries)
         for entry in entries:
             entry.cell.sent(entry.ms, entry.value)
-            extras.append(Extra(entry.ms, entry.cell.path, entry.value, trap.name, trap.urgent))
+            extras.append(Extra(entry.ms, entry.cell.sensor.path, entry.value, trap.name, trap.urgent))
 
     def give_up(self) -> list[Extra]:
         """What the ring holds, to be sent because nobody will remember it."""
         held = self.ring.clear()
-        return [Extra(each.ms, each.cell.path, each.value, each.cell.collector.name, False) for each in held]
+        return [Extra(each.ms, each.cell.sensor.path, each.value, each.cell.collector.name, False) for each in held]
 
     def stays(self, ms: int, cell: Cell, value: Value, verdict: Verdict, extras: list[Extra]) -> bool:
         """Whether a sample that was not simply kept stays in its frame."""
@@ -160,16 +159,16 @@ class Asset:
 
     def _send_newest(self, cell: Cell, extras: list[Extra]) -> None:
         """An older sample is sent than the newest, which was withheld: alone, the older one would seem newest."""
-        self.ring.take(cell.ms, cell.ms, frozenset((cell.number,)))
+        self.ring.take(cell.ms, cell.ms, frozenset((cell.sensor.number,)))
         cell.sent(cell.ms, cell.value)
-        extras.append(Extra(cell.ms, cell.path, cell.value, cell.collector.name, False))
+        extras.append(Extra(cell.ms, cell.sensor.path, cell.value, cell.collector.name, False))
 
     def _is_wanted(self, ms: int, cell: Cell, value: Value, extras: list[Extra]) -> bool:
         """Whether a sample stays that the collecting rule withholds. If not, it may wait in the ring for a capture."""
         holds = False
         for armed in self._armed:
             trap = armed.trap
-            if cell.number not in trap.scope.numbers:
+            if cell.sensor.number not in trap.scope.numbers:
                 continue
             if armed.start_ms <= ms <= armed.end_ms:
                 trap.samples += 1
@@ -183,7 +182,7 @@ class Asset:
     def _capture(self, ms: int, cell: Cell, value: Value, trap: Trap, extras: list[Extra]) -> bool:
         """An urgent sample leaves its frame for one that is stored with the events; others stay."""
         if trap.urgent:
-            extras.append(Extra(ms, cell.path, value, trap.name, True))
+            extras.append(Extra(ms, cell.sensor.path, value, trap.name, True))
         self._sent(ms, cell, value, extras)
         return not trap.urgent
 

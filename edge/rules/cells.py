@@ -1,11 +1,14 @@
 """What is known of one signal of one asset, and the verdict on its next sample. State is by source time."""
 
+import functools
 from enum import IntEnum
 from typing import Any
 
+import msgspec
+
 from edge.rules.plan import Collector
-from wire import quick
-from wire.catalogue import Signal, Value
+from wire import catalogue, quick
+from wire.catalogue import Value
 
 
 class Verdict(IntEnum):
@@ -19,27 +22,39 @@ class Verdict(IntEnum):
     """Kept although a newer one was withheld, which has to be sent as well: else the older one would seem newest."""
 
 
-class Cell:
+class Sensor(msgspec.Struct, frozen=True):
+    """What is known of a signal, whichever asset has it. `plain_type`, `low`, `high`, `judge`: see `quick.Check`."""
+
+    number: int
+    path: str
+    plain_type: type | None
+    low: Any
+    high: Any
+    judge: quick.Judge
+    is_numeric: bool
+
+
+@functools.cache
+def sensor(number: int) -> Sensor:
+    """By catalogue number."""
+    signal = catalogue.BY_NUMBER[number]
+    _, plain_type, low, high, judge = quick.CHECKS[signal.kind][signal.path]
+    return Sensor(number, signal.path, plain_type, low, high, judge, signal.is_numeric)
+
+
+class Cell(msgspec.Struct, eq=False, gc=False):
     """`value`, `ms`, `previous`: the newest sample by source time; `kept_value`, `kept_ms`: the newest one sent.
 
     `previous` is the value before the newest. `ms` is -1 before the first sample, `kept_ms` before the first sent.
-    `plain_type`, `low`, `high`, `judge`: see `quick.Check`.
     """
 
-    __slots__ = ("collector", "high", "is_numeric", "judge", "kept_ms", "kept_value", "low", "ms", "number", "path",
-                 "plain_type", "previous", "value")  # fmt: skip
-
-    def __init__(self, signal: Signal, collector: Collector) -> None:
-        self.number = signal.number
-        self.path = signal.path
-        _, self.plain_type, self.low, self.high, self.judge = quick.CHECKS[signal.kind][signal.path]
-        self.is_numeric = signal.is_numeric
-        self.collector = collector
-        self.value: Any = None
-        self.ms = -1
-        self.previous: Any = None
-        self.kept_value: Any = None
-        self.kept_ms = -1
+    sensor: Sensor
+    collector: Collector
+    value: Any = None
+    ms: int = -1
+    previous: Any = None
+    kept_value: Any = None
+    kept_ms: int = -1
 
     def take(self, ms: int, value: Value) -> Verdict:
         """Judge a sample and remember it."""
@@ -62,7 +77,7 @@ class Cell:
             return False
         if rule.deadband < 0:
             return True
-        if not self.is_numeric:
+        if not self.sensor.is_numeric:
             return bool(value != self.kept_value)
         return bool(abs(value - self.kept_value) > max(rule.deadband, rule.fraction * abs(self.kept_value)))
 

@@ -24,7 +24,7 @@ class Heard(Protocol):
 class Scene(NamedTuple):
     """What a condition sees: the signals of one asset heard so far, by catalogue number, at one moment (ms)."""
 
-    heard: Mapping[int, Heard]
+    heard: Mapping[int, Heard] | Mapping[str | int, Heard]
     now_ms: int
 
 

@@ -74,15 +74,16 @@ def _single(asset: Asset, frame: Frame, extras: list[Extra]) -> Plain | None:
 def _gone_at_once(asset: Asset, frame: Frame, extras: list[Extra]) -> list[str | int]:
     """As `Asset.take` of the row, in one pass: without captures each sample is judged for itself."""
     gone: list[str | int] = []
-    known, ms = asset.known, frame.ts
+    known, ms = asset.cells, frame.ts
     value: Any
     for key, given in frame.signals.items():
         cell = known.get(key) or asset.cell(key)
         if cell is None or given is None:
             continue
-        if type(given) is cell.plain_type and cell.low <= given <= cell.high:
+        sensor = cell.sensor
+        if type(given) is sensor.plain_type and sensor.low <= given <= sensor.high:
             value = given
-        elif isinstance(value := cell.judge(given), Malformed):
+        elif isinstance(value := sensor.judge(given), Malformed):
             continue
         verdict = cell.take(ms, value)
         if verdict is KEPT:
@@ -98,9 +99,9 @@ def _gone_at_once(asset: Asset, frame: Frame, extras: list[Extra]) -> list[str |
 def _row(asset: Asset, frame: Frame) -> list[Sample]:
     row: list[Sample] = []
     for key, given in frame.signals.items():
-        cell = asset.known.get(key) or asset.cell(key)
+        cell = asset.cells.get(key) or asset.cell(key)
         if cell is not None and given is not None:
-            value = cell.judge(given)
+            value = cell.sensor.judge(given)
             if not isinstance(value, Malformed):
                 row.append((key, cell, value))
     return row
@@ -133,7 +134,7 @@ def _rows(asset: Asset, frame: Frame) -> list[list[Sample]]:
         if cell is None or type(column) is not list or len(column) != len(rows):
             continue
         for row, given in zip(rows, column, strict=True):
-            value = cell.judge(given) if given is not None else None
+            value = cell.sensor.judge(given) if given is not None else None
             if value is not None and not isinstance(value, Malformed):
                 row.append((key, cell, value))
     return rows

@@ -39,7 +39,8 @@ class Ring:
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
-        self._entries: deque[Entry] = deque()
+        self._entries: deque[Entry] | tuple[()] = ()
+        """A deque once there is something: an empty one has 600 bytes."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -50,22 +51,25 @@ class Ring:
         if self._budget.used_bytes + size_bytes > self._budget.bytes_max:
             return False
         self._budget.used_bytes += size_bytes
+        if isinstance(self._entries, tuple):
+            self._entries = deque()
         self._entries.append(Entry(ms, cell, value, size_bytes))
         return True
 
     def expire(self, before_ms: int) -> None:
         """Forget what is older. What came out of order waits for its turn, and goes a little later."""
-        while self._entries and self._entries[0].ms < before_ms:
-            self._budget.used_bytes -= self._entries.popleft().size_bytes
+        entries = self._entries
+        while entries and entries[0].ms < before_ms:
+            self._budget.used_bytes -= entries.popleft().size_bytes
 
     def take(self, from_ms: int, to_ms: int, numbers: frozenset[int]) -> list[Entry]:
         """Remove and return what was taken in that time (both included) of those signals, oldest first."""
         taken: list[Entry] = []
         left: deque[Entry] = deque()
         for entry in self._entries:
-            wanted = from_ms <= entry.ms <= to_ms and entry.cell.number in numbers
+            wanted = from_ms <= entry.ms <= to_ms and entry.cell.sensor.number in numbers
             (taken if wanted else left).append(entry)
-        self._entries = left
+        self._entries = left or ()
         self._budget.used_bytes -= sum(entry.size_bytes for entry in taken)
         return sorted(taken, key=lambda entry: entry.ms)
 
@@ -73,7 +77,7 @@ class Ring:
         """Remove and return everything."""
         taken = sorted(self._entries, key=lambda entry: entry.ms)
         self._budget.used_bytes -= sum(entry.size_bytes for entry in taken)
-        self._entries.clear()
+        self._entries = ()
         return taken
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import tracemalloc
 from typing import Any
 
 import msgpack
@@ -23,8 +24,8 @@ from tests.edge_rules_world import (
     rule,
     samples_of,
 )
-from wire import codec, limits
-from wire.topics import Channel
+from wire import catalogue, codec, limits
+from wire.topics import Channel, Kind
 
 
 def speeds(*values: float, step_ms: int = 1000, start_ms: int = 0) -> list[Any]:
@@ -314,3 +315,17 @@ def test_a_fault_of_ours_sends_everything_and_is_told() -> None:
     assert [each.payload for each in rules.apply([given])] == [given.payload]
     assert rules.tally.failures == 1
     assert "NoneType" in (rules.engine.failure or "")
+
+
+def test_an_asset_takes_so_little_memory_that_a_hundred_thousand_may_be_remembered() -> None:
+    """As docs/collection-rules.md says: 1 KB, and 0.2 KB for each signal."""
+    paths = [signal.path for signal in catalogue.SIGNALS if signal.kind is Kind.VEHICLE and signal.type == "float"][:20]
+    rules = world.engine(rule(signals=paths, deadband=1.0), assets_max=2_000)
+    frames = [message(1, dict.fromkeys(paths, number / 1e6), asset_id=f"car-{number:06d}") for number in range(1_100)]
+    rules.apply(frames[:100])
+    tracemalloc.start()
+    for frame in frames[100:]:
+        rules.apply([frame])
+    per_asset_bytes = tracemalloc.get_traced_memory()[0] / 1_000
+    tracemalloc.stop()
+    assert 0 < per_asset_bytes < 1_000 + 200 * len(paths)
