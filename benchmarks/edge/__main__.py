@@ -64,6 +64,8 @@ class Bench:
     world: World
     plan: Plan
     rows: list[Row] = field(default_factory=list)
+    prefix: str = ""
+    """Of the names of the rows."""
 
     def add(
         self,
@@ -76,7 +78,7 @@ class Bench:
     ) -> None:
         """`met` judges the ratio where there is a reference, else the value."""
         judged = value / reference if reference else value
-        self.rows.append(Row(name, value, unit, reference, target, met(judged) if met else None))
+        self.rows.append(Row(self.prefix + name, value, unit, reference, target, met(judged) if met else None))
 
     def run(self) -> None:
         """Everything."""
@@ -100,6 +102,21 @@ class Bench:
         self._stages()
         self._backlog()
         self._rest()
+
+    def run_short(self) -> None:
+        """What another Kafka may change."""
+        port = self.world.mqtt.port
+        for session in (LIMIT_ID, CLIENT_ID):
+            mqtt_load.subscribe(port, session)
+        mqtt_load.fill(port, mqtt_load.packets(_ASSETS, self.plan.messages))
+        limit_per_s = self._limit(port)
+        mqtt_load.forget(port, LIMIT_ID)
+        say("the agent")
+        with self.world.agent("spool-first") as agent:
+            passage = pass_through(agent, self.plan.messages)
+        self.add("agent, end to end", passage.per_s, "msg/s", limit_per_s, "≥ 0.5", lambda ratio: ratio >= 0.5)
+        self.add("agent, CPU of all threads", passage.cpu_us, "µs/msg")
+        self._backlog()
 
     def _limit(self, port: int) -> float:
         say("receive-only")
@@ -180,6 +197,17 @@ class Bench:
             self.add("100 msg/s, CPU", busy, "% of a core", None, "< 1", lambda value: value < 1)
 
 
+def run_on_apache_kafka(directory: Path, plan: Plan, rows: list[Row]) -> None:
+    """The main figures again; none where it cannot run."""
+    say("Apache Kafka")
+    directory.mkdir()
+    try:
+        with World(directory, "apache") as world:
+            Bench(world, plan, rows, prefix="Apache Kafka: ").run_short()
+    except ServerError as error:
+        say(f"{error}: left out")
+
+
 def pass_through(agent: Agent, count: int) -> Passage:
     """Wait until `count` messages are in Kafka; the clock runs from the first look that saw any."""
     before: dict[str, float] = {}
@@ -240,17 +268,19 @@ def main(
     if installed_mosquitto() is None:
         say("mosquitto is not installed (Debian and Ubuntu: apt-get install mosquitto): nothing measured")
         raise typer.Exit(0 if smoke else 1)
+    plan, rows = SMOKE if smoke else FULL, list[Row]()
     with tempfile.TemporaryDirectory(prefix="fleetfold-bench-", ignore_cleanup_errors=True) as directory:
         try:
-            with World(Path(directory), kafka) as world:
-                bench = Bench(world, SMOKE if smoke else FULL)
-                with contextlib.suppress(KeyboardInterrupt):
-                    bench.run()
+            with contextlib.suppress(KeyboardInterrupt):
+                with World(Path(directory), kafka) as world:
+                    Bench(world, plan, rows).run()
+                if kafka == "tansu" and not smoke:
+                    run_on_apache_kafka(Path(directory) / "apache", plan, rows)
         except ServerError as error:
             say(str(error))
             raise typer.Exit(1) from error
-    figures.show(f"edge agent, {kafka}, {_FRAME_BYTES}-byte messages at QoS 1, {_ASSETS} devices", bench.rows)
-    figures.write(out, bench.rows)
+    figures.show(f"edge agent, {kafka}, {_FRAME_BYTES}-byte messages at QoS 1, {_ASSETS} devices", rows)
+    figures.write(out, rows)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 from cloud import inbox
 from cloud.fold import fold
 from cloud.twin import Twin
+from edge.clock import SystemClock
+from edge.config import EdgeKafkaSettings
+from edge.rules.desk import Offer
+from edge.rules_kafka import KafkaRules
 from local.processes import Processes
 from tests.edge_rules_world import AIR, SPEED, capture, rule
 from tests.edge_world import Agent, Kafka, device, wait_until
@@ -208,3 +212,19 @@ def test_rules_from_kafka_are_taken_acknowledged_and_withdrawn(
     publish(agent.gateway, None)
     agent.start()
     wait_until(lambda: status().get("origin") == "none", what=f"withdrawn while away: {status()}")
+
+
+def test_of_a_topic_that_is_not_compacted_only_the_last_set_is_heard(
+    kafka_bootstrap_servers: str, kafka: Kafka, agent: Agent
+) -> None:
+    producer = Producer({"bootstrap.servers": kafka_bootstrap_servers})
+    for version in range(3_000):
+        producer.produce(topics.GATEWAY_RULES, a_set(version), agent.gateway)
+        producer.poll(0)
+    assert producer.flush(30) == 0
+    settings = EdgeKafkaSettings(bootstrap_servers=kafka_bootstrap_servers)
+    remote = KafkaRules(settings, agent.gateway, agent.gateway, SystemClock())
+    heard: list[Offer] = []
+    wait_until(lambda: bool(heard.extend(remote.offers()) or heard), what="rules")
+    assert [offer.raw for offer in heard if offer.origin == "gateway"] == [a_set(2_999)]
+    remote.close()
