@@ -41,6 +41,17 @@ class ForgetfulBroker(mqtt.Mosquitto):
         self._configuration.write_text("\n".join([*kept, *limits, ""]))
 
 
+class NarrowBroker(mqtt.Mosquitto):
+    """Sends twenty messages without an acknowledgement, whatever a client allows: mosquitto's default."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        lines = self._configuration.read_text().splitlines()
+        kept = [line for line in lines if not line.startswith("include_dir")]
+        limits = ["max_queued_messages 0", "max_inflight_messages 20"]
+        self._configuration.write_text("\n".join([*kept, *limits, ""]))
+
+
 @pytest.fixture
 def _mosquitto() -> None:
     if mqtt.installed_mosquitto() is None:
@@ -173,3 +184,22 @@ def test_of_two_brokers_one_may_die_and_come_back_and_the_other_notices_nothing(
         kafka = Kafka(kafka_bootstrap_servers, agent.gateway)
         assert list(dict.fromkeys(kafka.numbers("car-a"))) == list(range(120))
         assert list(dict.fromkeys(kafka.numbers("car-b"))) == list(range(40))
+
+
+@pytest.mark.usefixtures("_mosquitto")
+def test_a_broker_with_a_narrow_window_is_not_held_up_by_the_pauses_between_reads(
+    processes: Processes, tmp_path: Path, kafka_bootstrap_servers: str
+) -> None:
+    """Five times twenty messages a second would take 30 s."""
+    with (
+        NarrowBroker(processes, tmp_path / "narrow", ports.free_port()) as broker,
+        agent_at(processes, tmp_path, broker.url, kafka_bootstrap_servers) as agent,
+        device(broker.url) as sender,
+    ):
+        agent.start()
+        agent.kill()
+        sender.signals("car-1", *range(3_000))
+        agent.start()
+        started_s = time.monotonic()
+        agent.wait_drained(3_000, limit_s=60)
+        assert time.monotonic() - started_s < 15
