@@ -8,6 +8,7 @@ import msgspec
 from edge import letters
 from edge.letters import Letter, Source
 from edge.spool import records as spool_records
+from edge.spool import series as names
 from edge.spool.reader import Chunk
 from edge.spool.records import Bundle, Message, Run, StorageClass
 from wire import batches, records, topics
@@ -100,8 +101,8 @@ class Packer:
         """Bundles of one asset and channel, (first sequence, bundle), in order."""
         sequence, first = members[0]
         received_ms, chunk = first.runs[0].received_ms, claims[0].chunk
-        key = spool_records.asset_id_of(first.series)
-        shared = self._shared.get((spool_records.code_of(first.series), chunk.stream))
+        key = names.asset_id_of(first.series)
+        shared = self._shared.get((names.code_of(first.series), chunk.stream))
         shared = shared or self._share(first.series, chunk.stream)
         if first.payload_count == 1 and len(members) == 1:
             value = self._assembler.assemble_one(shared.around, key, sequence, received_ms, first.packed)
@@ -118,14 +119,12 @@ class Packer:
         return self._assembler.assemble(around, key, sequences, runs, [bundle.packed for _, bundle in members])
 
     def _share(self, series: bytes, stream: int) -> _Shared:
-        kind, _, channel = spool_records.address_of(series)
+        kind, _, channel = names.address_of(series)
         around = self._assembler.around(kind, channel, self.source.epoch_of(stream))
         headers = records.common_headers(
             type_=f"{channel}.batch.v1", source=f"/gateways/{self.source.gateway}", content_type=batches.CONTENT_TYPE
         )
-        shared = self._shared[spool_records.code_of(series), stream] = _Shared(
-            around, topics.KAFKA_TOPIC_OF[channel], headers
-        )
+        shared = self._shared[names.code_of(series), stream] = _Shared(around, topics.KAFKA_TOPIC_OF[channel], headers)
         return shared
 
     def singles(self, parcel: Parcel) -> list[Parcel]:
@@ -158,7 +157,7 @@ def unpacked(parcel: Parcel) -> list[tuple[int, Message]]:
 
 
 def _bundle(message: Message) -> Bundle:
-    series = spool_records.series_of(message.address)
+    series = names.of(message.address)
     return spool_records.bundle(series, [Run(message.received_ms, 1)], [message.payload])
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from edge.inbox import Delivery, Odd
 from edge.spool import records
+from edge.spool import series as names
 from edge.spool.records import Bundle, Refused, Run
 from wire import limits, topics
 from wire.malformed import Malformed, Reason
@@ -48,7 +49,7 @@ def judge(deliveries: list[Delivery]) -> Judged:
         received_ms = within_range(delivery.received_ms)
         one = Run(received_ms, 1)
         for topic, payloads in delivery.payloads.items():
-            series = records.series_of_topic(topic) or _series(topic)
+            series = names.of_topic(topic) or _series(topic)
             if isinstance(series, Malformed):
                 judged.refused += [_refused(Odd(topic, each, len(each)), series, received_ms) for each in payloads]
             else:
@@ -96,7 +97,7 @@ def within_range(clock_ms: int) -> int:
 
 def _series(topic: bytes) -> bytes | Malformed:
     address = _address(topic)
-    return address if isinstance(address, Malformed) else records.series_of(address)
+    return address if isinstance(address, Malformed) else names.of(address)
 
 
 def _address(topic: bytes) -> topics.Address | Malformed:

@@ -13,7 +13,7 @@ import structlog
 
 from edge.counts import Counts
 from edge.receive import Arrival
-from edge.spool import records
+from edge.spool import series as names
 from wire.topics import Channel
 
 
@@ -78,13 +78,13 @@ class SequenceWatch:
         if place.session == known.session and place.seq > expected:
             self._counts.sequence_jumps += 1
             self._counts.sequence_missing += place.seq - expected
-            self._example = f"{records.address_of(series).asset_id} {place.session} {expected}..{place.seq - 1}"
+            self._example = f"{names.address_of(series).asset_id} {place.session} {expected}..{place.seq - 1}"
         # never back: what a broker sends again is old
         if place.session != known.session or place.seq > known.seq:
             self._last[series] = place
 
     def _learn(self, series: bytes, place: _Place) -> None:
-        if records.channel_of(series) is Channel.CONNECTION:
+        if names.channel_of(series) is Channel.CONNECTION:
             return
         if len(self._last) >= self._half_max:
             self._before, self._last = self._last, {}

@@ -8,6 +8,7 @@ from typing import Any
 
 from edge.parcels import Parcel, unpacked
 from edge.spool import records, spool
+from edge.spool import series as names
 from edge.spool.records import Bundle, Run, StorageClass
 from wire.topics import Address, Channel, Kind
 
@@ -229,7 +230,7 @@ def bundle(
     urgent: bool = False,
 ) -> Bundle:
     """A bundle whose payloads name them."""
-    series = records.series_of(Address(Kind.VEHICLE, asset_id, channel), urgent)
+    series = names.of(Address(Kind.VEHICLE, asset_id, channel), urgent)
     runs = [Run(1_750_000_000_000 + number, 1) for number in numbers]
     return records.bundle(series, runs, [f"{number}:".encode() + b"x" * size for number in numbers])
 

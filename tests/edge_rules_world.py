@@ -11,6 +11,7 @@ from edge.rules import plan
 from edge.rules.engine import Engine, Limits, Tally
 from edge.rules.plan import Plan
 from edge.spool import records
+from edge.spool import series as names
 from edge.spool.records import Message, StorageClass
 from wire.topics import Address, Channel, Kind
 
@@ -67,7 +68,7 @@ class Bench:
         """The urgent ones come behind the others of their chunk."""
         arrivals: dict[bytes, Arrival] = {}
         for each in messages:
-            receive.add(arrivals, records.series_of(each.address), [each.payload], records.Run(each.received_ms, 1))
+            receive.add(arrivals, names.of(each.address), [each.payload], records.Run(each.received_ms, 1))
         passed = [arrival.bundle() for arrival in self.engine.apply(arrivals).values()]
         return [
             Sent(each.address.asset_id, message.payload, records.storage_class(each) is StorageClass.EVENTS)

@@ -7,7 +7,7 @@ from edge.rules.conditions import Scene
 from edge.rules.extras import Extra
 from edge.rules.plan import Collector, Plan, Trap
 from edge.rules.ring import Budget, Entry, Ring
-from edge.spool import records
+from edge.spool import series as names
 from wire import catalogue
 from wire.catalogue import Value
 from wire.topics import Address, Channel, Kind
@@ -52,8 +52,8 @@ class Asset:
         self.is_transparent = False
         self.is_unarmed = True
         self.kind = kind
-        self.series = records.series_of(Address(kind, asset_id, Channel.SIGNALS))
-        self.urgent_series = records.series_of(Address(kind, asset_id, Channel.SIGNALS), urgent=True)
+        self.series = names.of(Address(kind, asset_id, Channel.SIGNALS))
+        self.urgent_series = names.of(Address(kind, asset_id, Channel.SIGNALS), urgent=True)
         self.cells: dict[str | int, Cell] = {}
         self.ring = Ring(budget)
         self._armed: list[_Armed] = []

@@ -26,6 +26,7 @@ from edge.rules.extras import Extra
 from edge.rules.plan import Plan
 from edge.rules.ring import Budget
 from edge.spool import records
+from edge.spool import series as names
 from wire.topics import Address, Channel
 
 _RELEASE_INTERVAL_S: Final = 1.0
@@ -103,7 +104,7 @@ class Engine:
     def _apply(self, arrivals: dict[bytes, Arrival], plan: Plan) -> dict[bytes, Arrival]:
         passed: dict[bytes, Arrival] = {}
         for series, arrival in arrivals.items():
-            address = records.address_of(series)
+            address = names.address_of(series)
             if address.channel is Channel.SIGNALS:
                 self._collect(arrival, address, plan, passed)
             else:

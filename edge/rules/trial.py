@@ -10,6 +10,7 @@ from edge.receive import Arrival
 from edge.rules.engine import Engine, Limits
 from edge.rules.plan import Plan
 from edge.spool import records
+from edge.spool import series as names
 from edge.spool.records import Message
 from wire import frames
 from wire.malformed import Malformed
@@ -27,7 +28,7 @@ class _Sum:
 
     def add(self, arrivals: dict[bytes, Arrival]) -> None:
         for series, arrival in arrivals.items():
-            if records.address_of(series).channel is not Channel.SIGNALS:
+            if names.address_of(series).channel is not Channel.SIGNALS:
                 continue
             for payload in arrival.payloads:
                 samples = _samples(payload)
@@ -83,5 +84,5 @@ def _chunks(recorded: Iterable[Message]) -> Iterator[dict[bytes, Arrival]]:
     while members := list(itertools.islice(remaining, _CHUNK)):
         arrivals: dict[bytes, Arrival] = {}
         for each in members:
-            receive.add(arrivals, records.series_of(each.address), [each.payload], records.Run(each.received_ms, 1))
+            receive.add(arrivals, names.of(each.address), [each.payload], records.Run(each.received_ms, 1))
         yield arrivals

@@ -10,13 +10,10 @@ A block's body (see `files`) is its records, one after the other, little-endian:
 A bundle counts as so many records as it has payloads, each with a sequence and an ordinal. Its payloads are msgpack
 `bin` values one after the other, as they will stand in a batch: nothing is touched again on the way to Kafka.
 
-A series is one channel of one asset: u8 kind · u8 channel · asset id (ASCII). Kind and channel are numbers of
-`_KINDS` and `_CHANNELS`; these never change meaning. The channel has `_URGENT` added where the payloads outlive the
-others of their channel.
+A series is one channel of one asset, see `edge.spool.series`.
 """
 
 import itertools
-import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
@@ -25,8 +22,9 @@ from typing import Any, Final, NamedTuple
 import msgpack
 import msgspec
 
+from edge.spool import series as names
 from wire.malformed import Malformed, Reason
-from wire.topics import ASSET_ID, Address, Channel, Kind
+from wire.topics import Address
 
 
 class StorageClass(IntEnum):
@@ -62,7 +60,7 @@ class Bundle(msgspec.Struct, frozen=True, gc=False):
     @property
     def address(self) -> Address:
         """The asset and channel."""
-        return address_of(self.series)
+        return names.address_of(self.series)
 
 
 class Message(NamedTuple):
@@ -106,9 +104,6 @@ class Gap(NamedTuple):
 
 Record = Bundle | Refused | Gap
 
-_SERIES_CODE_BYTES: Final = 2
-"""Of a series, before the asset id."""
-_URGENT: Final = 0x80
 _BUNDLE: Final = struct.Struct("<BBHII")
 _RUN: Final = struct.Struct("<qI")
 _OTHER: Final = struct.Struct("<BI")
@@ -117,66 +112,11 @@ _TAG_GAP: Final = 3
 _TAG_BUNDLE: Final = 4
 _RUNS_MAX: Final = 0xFFFF
 
-_KINDS: Final = (Kind.VEHICLE, Kind.STATION)
-_CHANNELS: Final = (Channel.SIGNALS, Channel.EVENTS, Channel.CONNECTION)
-_SIGNALS: Final = _CHANNELS.index(Channel.SIGNALS)
-
 _BIN_HEADER_BYTES_MAX: Final = 5
 _pack: Final = msgspec.msgpack.Encoder().encode
 _FIXED_LIST: Final = 16
 _SHORT_LIST: Final = 65_536
 """[msgpack] Lists with fewer items have their length in the first byte, or in two bytes behind it."""
-
-
-def series_of(address: Address, urgent: bool = False) -> bytes:
-    """The name of a series. `urgent`: signals that are kept as long as events are."""
-    numbers = bytes((_KINDS.index(address.kind), _CHANNELS.index(address.channel) | urgent * _URGENT))
-    return numbers + address.asset_id.encode("ascii")
-
-
-_SERIES_OF: Final = {
-    (kind.encode(), channel.encode()): bytes((k, c))
-    for k, kind in enumerate(_KINDS)
-    for c, channel in enumerate(_CHANNELS)
-}
-_CODES: Final = frozenset(
-    code[:1] + bytes((code[1] | urgent,)) for code in _SERIES_OF.values() for urgent in (0, _URGENT)
-)
-_TOPIC: Final = re.compile(rb"(?:dt|(state))/fleet/([a-z]+)/(%s)/([a-z]+)" % ASSET_ID.pattern.encode())
-
-
-def series_of_topic(topic: bytes) -> bytes | None:
-    """The name of the series that an MQTT topic of the contract has; None for any other topic.
-
-    Not remembered: a gateway may have 100,000 devices, and this takes 1 µs (measured).
-    """
-    match = _TOPIC.fullmatch(topic)
-    if match is None:
-        return None
-    state, kind, asset_id, channel = match.groups()
-    numbers = _SERIES_OF.get((kind, channel))
-    return None if numbers is None or (state is not None) != (channel == b"connection") else numbers + asset_id
-
-
-def channel_of(series: bytes) -> Channel:
-    """The channel alone."""
-    return _CHANNELS[series[1] & ~_URGENT]
-
-
-def code_of(series: bytes) -> bytes:
-    """What a series says beside the asset id: the same for all assets of a kind, by channel."""
-    return series[:_SERIES_CODE_BYTES]
-
-
-def asset_id_of(series: bytes) -> bytes:
-    """In ASCII."""
-    return series[_SERIES_CODE_BYTES:]
-
-
-def address_of(series: bytes) -> Address:
-    """The inverse of `series_of`. Raises IndexError, ValueError."""
-    kind, channel = series[:_SERIES_CODE_BYTES]
-    return Address(_KINDS[kind], series[_SERIES_CODE_BYTES:].decode("ascii"), _CHANNELS[channel & ~_URGENT])
 
 
 def bundle(series: bytes, runs: Sequence[Run], payloads: list[bytes]) -> Bundle:
@@ -225,7 +165,7 @@ def _joined(series: bytes, members: list[Message]) -> Bundle:
 
 def storage_class(record: Record) -> StorageClass:
     """Signals are most of the volume and the first to go; all else outlives them."""
-    is_signals = type(record) is Bundle and record.series[1] == _SIGNALS
+    is_signals = type(record) is Bundle and names.is_signals(record.series)
     return StorageClass.SIGNALS if is_signals else StorageClass.EVENTS
 
 
@@ -285,7 +225,7 @@ def _bundle(body: bytes, offset: int) -> tuple[Bundle, int]:
     if end > len(body):
         raise ValueError("ends early")
     series = body[series_start:runs_start]
-    if series[:_SERIES_CODE_BYTES] not in _CODES or not series[_SERIES_CODE_BYTES:].isascii():
+    if not names.is_known(series):
         raise ValueError("unknown series")  # no agent of this version can have written it
     if run_count == 1:
         runs: tuple[Run, ...] = (Run(*_RUN.unpack_from(body, runs_start)),)

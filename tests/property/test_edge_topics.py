@@ -3,7 +3,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edge.spool import records
+from edge.spool import series as names
 from wire import topics
 from wire.malformed import Malformed
 
@@ -21,5 +21,5 @@ ODD = st.text(alphabet="az09-#+ \n\0AÄ", max_size=66)
 @example("dt/fleet/vehicle/car-1/signals\n")
 def test_the_quick_way_is_the_slow_way(topic: str) -> None:
     address = topics.parse_mqtt_topic(topic)
-    expected = None if isinstance(address, Malformed) else records.series_of(address)
-    assert records.series_of_topic(topic.encode()) == expected
+    expected = None if isinstance(address, Malformed) else names.of(address)
+    assert names.of_topic(topic.encode()) == expected

@@ -13,6 +13,7 @@ from edge.cli import app
 from edge.clock import SystemClock
 from edge.recorded import UnreadableError
 from edge.spool import records
+from edge.spool import series as names
 from edge.spool.disk import Directory
 from edge.spool.spool import Limits, Spool
 from tests import edge_rules_world as world
@@ -80,7 +81,7 @@ def spool(directory: Path) -> Path:
     opened = Spool.open(disk, Limits(8_388_608, 1_048_576, 65_536), SystemClock())
     arrivals: dict[bytes, receive.Arrival] = {}
     for each in drive():
-        receive.add(arrivals, records.series_of(each.address), [each.payload], records.Run(NOW_MS, 1))
+        receive.add(arrivals, names.of(each.address), [each.payload], records.Run(NOW_MS, 1))
     opened.stage([arrival.bundle() for arrival in arrivals.values()])
     opened.commit()
     opened.close()

@@ -9,7 +9,7 @@ from edge.config import HealthSettings
 from edge.counts import Counts
 from edge.receive import Arrival
 from edge.sequences import SequenceWatch
-from edge.spool import records
+from edge.spool import series as names
 from edge.spool.records import Run
 from wire import codec
 from wire.topics import Address, Channel, Kind
@@ -23,7 +23,7 @@ class World:
         self.watch = SequenceWatch(series_max, self.counts)
 
     def arrive(self, *payloads: bytes, asset_id: str = "car-1", channel: Channel = Channel.SIGNALS) -> None:
-        series = records.series_of(Address(Kind.VEHICLE, asset_id, channel))
+        series = names.of(Address(Kind.VEHICLE, asset_id, channel))
         self.watch.look({series: Arrival(series, list(payloads), [Run(0, len(payloads))])})
 
     def frames(self, *numbers: int, session: str = "s1", asset_id: str = "car-1") -> None:

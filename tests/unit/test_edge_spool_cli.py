@@ -12,6 +12,7 @@ from edge import inspection
 from edge.cli import app
 from edge.inspection import Survey
 from edge.spool import records
+from edge.spool import series as names
 from edge.spool.disk import Directory
 from edge.spool.records import Gap, Refused, Run, StorageClass
 from edge.spool.spool import Limits, Spool
@@ -33,7 +34,7 @@ def frame(
     asset_id: str, number: int, channel: Channel = Channel.SIGNALS, payload: bytes | None = None
 ) -> records.Bundle:
     content = payload or json.dumps({"session": "s", "seq": number}).encode()
-    series = records.series_of(Address(Kind.VEHICLE, asset_id, channel))
+    series = names.of(Address(Kind.VEHICLE, asset_id, channel))
     return records.bundle(series, [Run(BEGIN_MS + number * HOUR_MS, 1)], [content])
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from edge.spool import checkpoint, records
+from edge.spool import series as names
 from edge.spool.chain import Position
 from edge.spool.checkpoint import Checkpoint
 from edge.spool.lanes import Span
@@ -43,7 +44,7 @@ def gaps(spool: Spool) -> list[Gap]:
 
 def test_records_are_read_as_they_were_written() -> None:
     written: list[Record] = [
-        records.bundle(records.series_of(Address(Kind.STATION, "a" * 64, Channel.CONNECTION)), [Run(5, 1)], [b""]),
+        records.bundle(names.of(Address(Kind.STATION, "a" * 64, Channel.CONNECTION)), [Run(5, 1)], [b""]),
         bundle(list(range(40)), Channel.SIGNALS, size=300),
         message(7, Channel.EVENTS, size=70_000),
         message(8, urgent=True),

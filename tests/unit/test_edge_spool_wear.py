@@ -3,6 +3,7 @@
 import pytest
 
 from edge.spool import records
+from edge.spool import series as names
 from edge.spool.records import Run, StorageClass
 from edge.spool.spool import Limits
 from tests.edge_disk import MemoryDisk, open_spool, read_all
@@ -19,7 +20,7 @@ def written_per_payload_byte(assets: int, per_asset: int, commits: int) -> tuple
         spool.stage(
             [
                 records.bundle(
-                    records.series_of(Address(Kind.VEHICLE, f"car-{asset:04d}", Channel.SIGNALS)),
+                    names.of(Address(Kind.VEHICLE, f"car-{asset:04d}", Channel.SIGNALS)),
                     [Run(1_750_000_000_000, per_asset)],
                     [PAYLOAD] * per_asset,
                 )

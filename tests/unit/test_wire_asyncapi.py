@@ -14,6 +14,7 @@ from cloud.config import TopicSettings
 from edge.letters import Source
 from edge.parcels import Claim, Packer
 from edge.spool import records
+from edge.spool import series as names
 from edge.spool.chain import Position
 from edge.spool.reader import Chunk
 from simulator import kafka as simulated
@@ -219,7 +220,7 @@ def test_the_record_of_a_batch_is_what_the_edge_agent_sends(name):
     (example,) = MESSAGES[name]["examples"]
     batch = shaped(codec.decode(codec.to_json(example["payload"])), Batch)
     assert isinstance(batch, Batch)
-    series = records.series_of(Address(batch.kind, batch.asset_id, batch.channel))
+    series = names.of(Address(batch.kind, batch.asset_id, batch.channel))
     bundle = records.bundle(series, [records.Run(batch.received_ms[0], 1)], batch.payloads)
     claim = Claim(Chunk(records.StorageClass.SIGNALS, [], 0, 1, 1, Position(0, 0)), 1)
     parcel = Packer(Source(batch.gateway, batch.epoch)).batch([(batch.first_sequence, bundle)], [claim])
