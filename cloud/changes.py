@@ -74,7 +74,7 @@ def of(twin: Twin, leaves: Leaves) -> Change:
 
 def _signals(twin: Twin, leaves: Leaves) -> RawBSONDocument | None:
     try:
-        return RawBSONDocument(leaves.encode(twin.values, twin.times))
+        return RawBSONDocument(leaves.encode(twin.values, twin.moment_ms, twin.times))
     except (struct.error, TypeError, AttributeError):  # a value from before its signal changed its type
         return None
 

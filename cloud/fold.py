@@ -158,7 +158,7 @@ def _newer(twin: Twin, sample: Sample, counted: bool) -> dict[int, Value]:
     ts_ms, values = sample
     newer: dict[int, Value] = {}
     for number, value in values.items():
-        held_ms = twin.times.get(number)
+        held_ms = twin.time_ms(number)
         if held_ms is None or ts_ms > held_ms or (ts_ms == held_ms and _outranks(value, twin.values[number])):
             newer[number] = value
         elif ts_ms < held_ms:

@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 from bson.datetime_ms import DatetimeMS
 
@@ -17,8 +17,6 @@ from cloud.window import Window
 from wire import catalogue
 from wire.catalogue import Value
 from wire.topics import Kind
-
-T = TypeVar("T")
 
 _LATITUDE: Final = catalogue.BY_PATH["Vehicle.CurrentLocation.Latitude"].number
 _LONGITUDE: Final = catalogue.BY_PATH["Vehicle.CurrentLocation.Longitude"].number
@@ -82,18 +80,20 @@ class Held(NamedTuple):
 
 @dataclass(slots=True)
 class Twin:
-    """The fold's state of one asset. `values` and `times`: catalogue number → value, and its source time in ms, both
-    in the order of `leaves.RANK`; `newest_ms`: the latest of them. `inputs`: the detectors' view of the values, once
-    they have looked. `search`: the coarse copies that its document has, `held`: what else it has, each None when it has
-    none or not as it should be; `new`: there is no document yet. `positions`: by topic
-    and partition, since a topic that grows moves an asset to another one while the old one is still being read.
-    `heard`: messages of the signals channel so far, whatever became of them: how far in the log the detectors are,
-    the same for every worker however it cuts the log."""
+    """The fold's state of one asset, times in ms. `values`: catalogue number → value. Most frames bring all that is
+    known, so its source time is one, `moment_ms`; `times`: number → source time of what came since; `newest_ms`: the
+    latest. Both dictionaries are replaced and never changed: others may keep them. `inputs`: the detectors' view of the
+    values, once they have looked. `search`: the coarse copies that its document has, `held`: what else it has, each
+    None when it has none or not as it should be; `new`: there is no document yet. `positions`: by topic and partition,
+    since a topic that grows moves an asset to another one while the old one is still being read. `heard`: messages of
+    the signals channel so far, whatever became of them: how far in the log the detectors are, the same for every worker
+    however it cuts the log."""
 
     asset_id: str
     kind: Kind
     revision: int = 0
     values: dict[int, Value] = field(default_factory=dict)
+    moment_ms: int = 0
     times: dict[int, int] = field(default_factory=dict)
     newest_ms: int = 0
     inputs: "array[float] | None" = field(default=None, compare=False)
@@ -113,26 +113,24 @@ class Twin:
     @property
     def signals(self) -> dict[int, tuple[Value, int]]:
         """Catalogue number → (value, source time in ms)."""
-        return {number: (value, self.times[number]) for number, value in self.values.items()}
+        return {number: (value, self.times.get(number, self.moment_ms)) for number, value in self.values.items()}
 
-    def take(self, ts_ms: int, values: Mapping[int, Value]) -> None:
-        """Let these values of one moment be the newest. They share one time, and nothing else is made for each."""
-        known = len(self.values)
-        self.values.update(values)
-        if len(self.values) == len(values):  # all that are known
-            self.times = dict.fromkeys(self.values, ts_ms)
+    def time_ms(self, number: int) -> int | None:
+        """The source time of a signal's value; None where there is none."""
+        return self.times.get(number, self.moment_ms) if number in self.values else None
+
+    def take(self, ts_ms: int, values: dict[int, Value]) -> None:
+        """Let these values of one moment be the newest; the twin keeps the dictionary itself where it may."""
+        if self.values.keys() <= values.keys():
+            self.values, self.moment_ms = values, ts_ms
+            if self.times:
+                self.times = {}
         else:
-            self.times.update(dict.fromkeys(values, ts_ms))
+            self.values = self.values | values
+            self.times = self.times | dict.fromkeys(values, ts_ms)
         if ts_ms > self.newest_ms:
             self.newest_ms = ts_ms
         self.inputs = None
-        if len(self.values) != known:
-            self.values = _in_order(self.values)
-            self.times = _in_order(self.times)
-
-
-def _in_order(by_number: dict[int, T]) -> dict[int, T]:
-    return {number: by_number[number] for number in sorted(by_number, key=RANK.__getitem__)}
 
 
 def new_document(asset_id: str, kind: Kind) -> dict[str, Any]:
@@ -204,9 +202,8 @@ def _place(twin: Twin) -> tuple[Any, Any] | None:
 
 
 def _tree(twin: Twin) -> dict[str, Any]:
-    return leaves.tree_of(
-        {number: {"value": value, "ts": DatetimeMS(ts_ms)} for number, (value, ts_ms) in twin.signals.items()}
-    )
+    signals = sorted(twin.signals.items(), key=lambda signal: RANK[signal[0]])
+    return leaves.tree_of({number: {"value": value, "ts": DatetimeMS(ts_ms)} for number, (value, ts_ms) in signals})
 
 
 def from_document(document: Mapping[str, Any]) -> Twin:
@@ -214,16 +211,18 @@ def from_document(document: Mapping[str, Any]) -> Twin:
     version, document = document["schema_version"], upgrades.upgraded(document)
     fold = document.get("fold", {})
     try:
-        signals = sorted(_leaves(document.get("signals", {}), leaves.TREE), key=lambda leaf: RANK[leaf[0]])
+        signals = _leaves(document.get("signals", {}), leaves.TREE)
     except KeyError as error:
         raise upgrades.newer(document, f"the signal …{error.args[0]}") from error
+    newest_ms = max((ts_ms for _, _, ts_ms in signals), default=0)
     asset = Twin(
         asset_id=document["_id"],
         kind=Kind(document["kind"]),
         revision=document["revision"],
         values={number: value for number, value, _ in signals},
-        times={number: ts_ms for number, _, ts_ms in signals},
-        newest_ms=max((ts_ms for _, _, ts_ms in signals), default=0),
+        moment_ms=newest_ms,
+        times={number: ts_ms for number, _, ts_ms in signals if ts_ms != newest_ms},
+        newest_ms=newest_ms,
         search=searches.from_document(document.get("search")),
         connection=_connection(document.get("connection", {}), fold.get("born_ms", 0)),
         counters=dict.fromkeys(COUNTERS, 0) | dict(document.get("counters", {})),

@@ -40,8 +40,9 @@ def test_signals_are_encoded_as_the_driver_encodes_them(
     for signal in signals:
         asset.take(data.draw(st.integers(0, 4_102_444_799_999)), {signal.number: data.draw(value_of(signal))})
     plainly = bson.encode(twin.fold_fields(asset, 1)["signals"])
-    assert kept.encode(asset.values, asset.times) == plainly
-    assert twin.from_document(twin.new_document("a", Kind.VEHICLE) | {"signals": bson.decode(plainly, AS_MS)}) == asset
+    assert kept.encode(asset.values, asset.moment_ms, asset.times) == plainly
+    again = twin.from_document(twin.new_document("a", Kind.VEHICLE) | {"signals": bson.decode(plainly, AS_MS)})
+    assert (again.signals, again.newest_ms) == (asset.signals, asset.newest_ms)
 
 
 def test_layouts_are_forgotten_beyond_their_limit(monkeypatch: Any) -> None:
@@ -51,6 +52,6 @@ def test_layouts_are_forgotten_beyond_their_limit(monkeypatch: Any) -> None:
         for text in ("a", "bb", "ccc", "dddd"):
             values = {number: 1.0 if number != 5 else text}
             if catalogue.BY_NUMBER[number].type in ("float", "string"):
-                assert bson.decode(kept.encode(values, {number: 1}))
+                assert bson.decode(kept.encode(values, 1, {}))
     assert len(kept._layouts) <= 3
     assert all(len(layout.packers) <= 3 for layout in kept._layouts.values())
