@@ -6,11 +6,12 @@ even with the value that it has, makes MongoDB derive the keys of all of them: 3
 
 import struct
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import bson
 from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
+from msgspec import Struct
 from pymongo import InsertOne, UpdateOne
 
 from cloud import search as searches
@@ -25,7 +26,7 @@ _COPY: Final = 4
 """Room for the coarse copy of a text: UTF-8 takes up to four bytes for each of its characters."""
 
 
-class Change(NamedTuple):
+class Change(Struct, frozen=True, gc=False):
     """`fields`: what `$set` brings; where it is `new`, the whole document. `revision`: what the document must have for
     that. `steady`: nothing that has an index changes. `size_bytes`: of the fold's half of the document then,
     about, and not less."""

@@ -144,7 +144,7 @@ def _forget_oldest(twin: Twin, keep: tuple[str, str]) -> None:
 
 
 def _fold_sample(twin: Twin, sample: Sample, counted: bool, outcome: Outcome) -> None:
-    ts_ms, values = sample
+    ts_ms, values = sample.ts_ms, sample.values
     if counted:
         twin.counters["samples"] += len(values)
     newer = values if ts_ms > twin.newest_ms else _newer(twin, sample, counted)
@@ -155,7 +155,7 @@ def _fold_sample(twin: Twin, sample: Sample, counted: bool, outcome: Outcome) ->
 
 def _newer(twin: Twin, sample: Sample, counted: bool) -> dict[int, Value]:
     """Those values of a sample that are newer than the twin's; those that are older are late."""
-    ts_ms, values = sample
+    ts_ms, values = sample.ts_ms, sample.values
     newer: dict[int, Value] = {}
     for number, value in values.items():
         held_ms = twin.time_ms(number)

@@ -1,7 +1,5 @@
 """Kafka records to deliveries: what each asset said, judged, with its place in the log. Pure."""
 
-from typing import NamedTuple
-
 from msgspec import Struct
 
 from cloud.twin import Position
@@ -15,7 +13,7 @@ from wire.topics import CHANNEL_OF, Channel, Kind
 Content = Reading | AnyEvent | ConnectionState | Malformed
 
 
-class Record(NamedTuple):
+class Record(Struct, frozen=True, gc=False):
     """A Kafka record. `generation` is the id of its topic."""
 
     topic: str
@@ -42,7 +40,7 @@ class Item(Struct, frozen=True, gc=False):
     content: Content
 
 
-class Delivery(NamedTuple):
+class Delivery(Struct, frozen=True, gc=False):
     """What one record says about one asset. `replay`: from the dead letters, see `Batch`."""
 
     asset_id: str
@@ -56,7 +54,7 @@ class Delivery(NamedTuple):
     replay: Replay | None = None
 
 
-class Opened(NamedTuple):
+class Opened(Struct, frozen=True, gc=False):
     """A record as far as it could be read."""
 
     delivery: Delivery | None

@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # the stub forgets it
+from msgspec.structs import replace
 
 from cloud import group, kafka_records
 from cloud.config import ConsumerSettings
@@ -234,7 +235,7 @@ class Source:
         if not self._offsets.read((topic, record.partition), record.offset):
             log.warning("the log began anew", topic=topic, partition=record.partition, offset=record.offset)
             self._identify({topic})  # perhaps another one by the same name
-            record = record._replace(generation=self._generations.get(topic, ""))
+            record = replace(record, generation=self._generations.get(topic, ""))
         return record
 
     def _identify(self, names: set[str]) -> None:

@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from bson.datetime_ms import DatetimeMS
+from msgspec import Struct
+from msgspec.structs import replace
 
 from cloud import leaves, upgrades
 from cloud import search as searches
@@ -24,7 +26,7 @@ _RANK: Final = {"watch": 1, "service": 2, "critical": 3}
 COUNTERS: Final = ("frames", "events", "samples", "gaps", "duplicates", "late", "uncertain", "rejected")
 
 
-class Position(NamedTuple):
+class Position(Struct, frozen=True, gc=False):
     """Where in Kafka a twin stands. `generation` is the topic's id: a topic that was deleted and created
     again begins at offset 0 and must not be taken for one already seen."""
 
@@ -66,7 +68,7 @@ class Closed(NamedTuple):
     resolved_ms: int
 
 
-class Held(NamedTuple):
+class Held(Struct, frozen=True, gc=False):
     """What a document has of its twin beyond what moves with every frame. `findings`: id, severity, summary and
     `last_ms` of each."""
 
@@ -84,7 +86,8 @@ class Twin:
     known, so its source time is one, `moment_ms`; `times`: number → source time of what came since; `newest_ms`: the
     latest. Both dictionaries are replaced and never changed: others may keep them. `inputs`: the detectors' view of the
     values, once they have looked. `search`: the coarse copies that its document has, `held`: what else it has, each
-    None when it has none or not as it should be; `new`: there is no document yet. `positions`: by topic and partition,
+    None when it has none or not as it should be; `new`: there is no document yet; `size_bytes`: in memory, as
+    last estimated. `positions`: by topic and partition,
     since a topic that grows moves an asset to another one while the old one is still being read. `heard`: messages of
     the signals channel so far, whatever became of them: how far in the log the detectors are, the same for every worker
     however it cuts the log."""
@@ -100,6 +103,7 @@ class Twin:
     search: Search | None = field(default=None, compare=False)
     held: Held | None = field(default=None, compare=False)
     new: bool = field(default=False, compare=False)
+    size_bytes: int = field(default=0, compare=False)
     connection: Connection = field(default_factory=Connection)
     counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
     positions: dict[tuple[str, int], Position] = field(default_factory=dict)
@@ -167,7 +171,9 @@ def moving_fields(twin: Twin, revision: int, signals: Mapping[str, Any] | None =
         "signals": _tree(twin) if signals is None else signals,
         "counters": twin.counters,
         "fold": {
-            "positions": [[topic, *at] for (topic, _), at in twin.positions.items()],
+            "positions": [
+                [topic, at.generation, partition, at.offset] for (topic, partition), at in twin.positions.items()
+            ],
             "windows": [[channel, session, *window.to_list()] for (channel, session), window in twin.windows.items()],
             "forgotten_ms": twin.forgotten_ms,
             "born_ms": twin.connection.born_ms,
@@ -240,7 +246,7 @@ def from_document(document: Mapping[str, Any]) -> Twin:
         findings=_findings(document.get("health", {}).get("open", [])),
     )
     if version == SCHEMA_VERSION and "connection" in document:
-        asset.held = rarely(asset)._replace(catalog=document.get("catalog", ""))
+        asset.held = replace(rarely(asset), catalog=document.get("catalog", ""))
     return asset
 
 

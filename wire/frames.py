@@ -1,6 +1,6 @@
 """A device's payload to samples: decode, check shape, resolve names, judge each value."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import Struct
 
@@ -11,7 +11,7 @@ from wire.messages import Frame, plain, shaped
 from wire.topics import Kind
 
 
-class Sample(NamedTuple):
+class Sample(Struct, frozen=True, gc=False):
     """Values taken at one moment, by catalogue number."""
 
     ts_ms: int

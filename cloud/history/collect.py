@@ -60,7 +60,8 @@ def _rows(samples: Iterable[Sample], kept: Collection[int]) -> dict[int, dict[in
     Rows with the same signals are put together first and turned as a whole: most frames of a device are alike.
     """
     alike: dict[tuple[int, tuple[int, ...]], tuple[list[int], list[tuple[Value, ...]]]] = {}
-    for ts_ms, values in samples:
+    for sample in samples:
+        ts_ms, values = sample.ts_ms, sample.values
         key = (ts_ms // HOUR_MS, tuple(values))
         group = alike.get(key)
         if group is None:

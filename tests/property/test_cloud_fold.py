@@ -9,6 +9,7 @@ import msgpack
 from bson.codec_options import CodecOptions, DatetimeConversion
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from cloud import fold, twin
 from cloud.inbox import Delivery
@@ -256,7 +257,7 @@ def test_interleaved_sessions_of_one_device_are_counted_apart(sessions: int, eac
         for session in range(sessions)
     ]
     mixed = [
-        one._replace(position=one.position._replace(offset=offset))
+        replace(one, position=replace(one.position, offset=offset))
         for offset, one in enumerate(interleavings(data.draw, *streams))
     ]
     asset = Twin("a", Kind.VEHICLE)

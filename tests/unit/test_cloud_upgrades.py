@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from bson import json_util
 from bson.codec_options import DatetimeConversion
+from msgspec.structs import replace
 
 from cloud import fold, twin, upgrades
 from cloud.twin import Position
@@ -47,8 +48,8 @@ def test_a_twin_of_version_1_knows_what_it_has_seen() -> None:
     replayed = delivery(
         "car-7", [frame(NOW_MS, {"Vehicle.Speed": 1.0}, "boot1", 5)], 18, partition=3, generation="x2Yz"
     )
-    resent = replayed._replace(position=Position("x2Yz", 3, 19))
-    again = resent._replace(position=Position("x2Yz", 3, 20))
+    resent = replace(replayed, position=Position("x2Yz", 3, 19))
+    again = replace(resent, position=Position("x2Yz", 3, 20))
     outcome = fold.fold(asset, [replayed, resent, again])
     assert (outcome.replayed, outcome.folded, outcome.duplicates) == (1, 1, 1)
     assert asset.counters["gaps"] == 1
