@@ -46,11 +46,15 @@ class Links:
 
     def faded(self, now_s: float) -> dict[int, float]:
         """Of devices whose link is bad now: 0 good to 1 nothing gets through."""
+        if not self._devices:
+            return {}
         share, _ = self._state(now_s)
         return {self._devices[place]: float(share[place]) for place in np.flatnonzero(share > 0).tolist()}
 
     def pass_on(self, messages: list[Message], now_s: float) -> list[Message]:
         """What gets through of what devices made: the new messages, and those kept before."""
+        if not self._devices:
+            return messages
         _, is_down = self._state(now_s)
         down = {self._devices[place] for place in np.flatnonzero(is_down).tolist()}
         if not down and not self._kept:

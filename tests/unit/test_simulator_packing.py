@@ -4,14 +4,14 @@ import msgpack
 import numpy as np
 import pytest
 
-from simulator import columns, encode, readings
+from simulator import columns, encode, packing, readings
 from simulator.columns import STATION, VEHICLE
 from simulator.engine import Engine
 from simulator.packing import Assembly, Packer
 from tests.simulator_world import START_MS, settings
 
 TEXTS = ["", "a", "LOCK", "a text of more than thirty-one characters", ["P0301", "U0100"], []]
-ROWS = 40
+ROWS = 60  # enough for whole columns at a time
 
 
 def _table(of):
@@ -45,6 +45,22 @@ def test_a_packed_frame_says_what_its_cells_say(of, share, keys):
         assert list(map(repr, frame["signals"].items())) == list(map(repr, expected.items()))
         assert (frame["v"], frame["ts"]) == (1, 1_780_000_000_123)
         assert (frame["session"], frame["seq"]) == (sessions[row].decode(), sequences[row])
+
+
+@pytest.mark.parametrize("of", [VEHICLE, STATION], ids=["vehicle", "station"])
+@pytest.mark.parametrize("keys", ["paths", "numbers"])
+def test_a_few_frames_have_the_same_bytes_as_many(of, keys):
+    table, values, random = _world(of, 7)
+    send = random.random(values.shape) < 0.5
+    sessions = np.array([f"19e0b6ae398-{row % 3 * 200:x}" for row in range(ROWS)], dtype="S24")
+    sequences = random.integers(0, 2**32, ROWS)
+    packer = Packer(table, getattr(table, keys))
+    many = packer.frames(send, values, 1_780_000_000_123, sessions, sequences)
+    assert ROWS > packing._FEW > 7
+    for begin in range(0, ROWS, 7):
+        some = slice(begin, begin + 7)
+        few = packer.frames(send[some], values[some], 1_780_000_000_123, sessions[some], sequences[some])
+        assert few == many[some]
 
 
 def test_what_is_sampled_between_frames_is_what_a_frame_would_say():
