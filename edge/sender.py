@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import structlog
 
 from edge import letters, parcels
-from edge.batcher import BUNDLE_BYTES, Batcher
+from edge.batcher import Batcher
 from edge.clock import Clock
 from edge.counts import Counts
 from edge.letters import Letter, Source
@@ -171,14 +171,13 @@ class Sender:
             )
 
     def _take(self, chunk: Chunk, now_s: float) -> None:
-        weight_bytes, add = 0, self._batcher.add
+        held_bytes, add = self._batcher.held_bytes, self._batcher.add
         for sequence, record in chunk.entries:
             if type(record) is Bundle:
-                weight_bytes += BUNDLE_BYTES + len(record.packed)
                 add(sequence, record, chunk, now_s)
             else:
                 self._put_letter(sequence, record, chunk)
-        self._window_bytes[chunk.storage_class, chunk.stream] += weight_bytes
+        self._window_bytes[chunk.storage_class, chunk.stream] += self._batcher.held_bytes - held_bytes
         chunk.entries.clear()
 
     def _put_letter(self, sequence: int, record: Record, chunk: Chunk) -> None:

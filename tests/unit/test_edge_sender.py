@@ -9,6 +9,7 @@ from edge.spool.records import StorageClass
 from edge.upload import Upload
 from tests.edge_agent_world import World
 from tests.edge_disk import ROOMY, numbers_in
+from tests.edge_fakes import REFUSED
 
 EVENTS_TOPIC = "dt/fleet/vehicle/car-1/events"
 
@@ -122,7 +123,7 @@ def test_events_overtake_signals() -> None:
 
 @pytest.mark.parametrize("share_percent", [0, 10, 50])
 def test_signals_have_their_share_while_more_events_come_than_kafka_takes(share_percent: int) -> None:
-    world = World(window_bytes_max=8_000, upload=Upload(0, signals_share_percent=share_percent))
+    world = World(window_bytes_max=30_000, upload=Upload(0, signals_share_percent=share_percent))
     world.sink.room = 1
     for _ in range(400):
         world.receiver.signals(*range(15), size=200)
@@ -201,3 +202,20 @@ def test_records_of_one_message_each_count_for_what_they_cost_on_their_way() -> 
         world.sink.deliver()
         world.turns(1)
     assert sorted(world.delivered()) == list(range(1_000))
+
+
+def test_what_is_on_its_way_is_counted_as_batches_and_letters_and_nothing_stays_counted() -> None:
+    world = World()
+    world.receiver.signals(*range(25))
+    world.receiver.put("dt/fleet/vehicle/NOBODY/signals", b"x", 9)
+    world.turns(4)
+    assert world.sink.held
+    on_its_way = world.sender._batcher.held_bytes + sum(parcel.weight_bytes for parcel in world.sink.held)
+    assert sum(world.sender._window_bytes.values()) == on_its_way > 0
+    world.sink.refuse(REFUSED, 1)
+    for _ in range(20):
+        world.turns(1)
+        if world.sink.held:
+            world.sink.deliver()
+    assert world.spool.undelivered == 0
+    assert not world.sender._window_bytes
