@@ -4,15 +4,12 @@ import contextlib
 import statistics
 import threading
 import time
-import urllib.request
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import psutil
 import pymongo
-from prometheus_client.parser import text_string_to_metric_families
 from pymongo.errors import PyMongoError
 
 from local.processes import Child
@@ -77,21 +74,6 @@ def _use(processes: Sequence[psutil.Process]) -> Use:
     times = [process.cpu_times() for process in processes]
     cpu_s = sum(each.user + each.system for each in times)
     return Use(cpu_s, sum(process.memory_info().rss for process in processes))
-
-
-def metrics(*ports: int) -> dict[str, float]:
-    """Every metric of a service, summed over its labels and workers; empty while one does not answer."""
-    found: dict[str, float] = defaultdict(float)
-    for port in ports:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2.0) as answer:
-                text = answer.read().decode()
-        except OSError:
-            return {}
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                found[sample.name] += sample.value
-    return found
 
 
 class Watcher:

@@ -122,5 +122,6 @@ def replay(recording: Recording, duration_s: int, truth: Path) -> Program:
 def verify(truths: Sequence[Path]) -> Program:
     """Compare the twins with what was sent, and the history of some; history lags on purpose."""
     named = [word for truth in truths for word in ("--truth", str(truth))]
-    history = ("--history-assets", "20", "--wait-s", "20")
+    # all is drained by now: what does not come within a flush of history is lost
+    history = ("--history-assets", "20", "--wait-s", "20", "--still-s", "7")
     return Program("verify", (SIMULATOR, "verify", *named, *history))

@@ -171,6 +171,9 @@ def verify(
     database: Annotated[str | None, typer.Option(help="Database instead of the configured one.")] = None,
     differences_max: Annotated[int, typer.Option(min=0, help="Print at most so many differences.")] = 20,
     wait_s: Annotated[float, typer.Option(min=0, help="Wait so long for the last message to be folded.")] = 0.0,
+    still_s: Annotated[
+        float | None, typer.Option(min=0, help="Wait no longer once nothing more was folded for so long [wait-s].")
+    ] = None,
     history_assets: Annotated[
         int, typer.Option(min=0, help="Compare the history of about so many assets of each run, sample by sample.")
     ] = 0,
@@ -183,7 +186,8 @@ def verify(
     from simulator import commands  # as above
 
     with _explained_failures():
-        verdict = commands.verify(loaded, truth, wait_s, history_assets)
+        patience = commands.Patience(wait_s, wait_s if still_s is None else still_s)
+        verdict = commands.verify(loaded, truth, patience, history_assets)
     if as_json:
         typer.echo(json.dumps(verdict.plain(differences_max)))
     else:

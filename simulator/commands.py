@@ -30,6 +30,7 @@ from simulator.truth import Truth, TruthWriter
 from wire import topics
 
 _OTHER_FILES: Final = 64
+_LOOK_S: Final = 0.25
 _ENDS_BEFORE_NOW_MS: Final = 10_000
 """A recording without a clock is laid out to end this long before the replay begins."""
 
@@ -145,19 +146,38 @@ def recorded_assets(name: str, file: Path | None) -> list[OtherAsset]:
     return list(found.values())
 
 
-def verify(settings: SimulatorSettings, directories: list[Path], wait_s: float, history_assets: int) -> Verdict:
-    """`fleetfold-sim verify`: waits up to `wait_s` for the twins to have folded what was sent, and for history to have
-    it too, then compares; history of about `history_assets` assets."""
+class Patience(NamedTuple):
+    """How long to wait for what was sent: `wait_s` at the most, `still_s` while nothing more comes."""
+
+    wait_s: float
+    still_s: float
+
+
+def verify(settings: SimulatorSettings, directories: list[Path], patience: Patience, history_assets: int) -> Verdict:
+    """`fleetfold-sim verify`: waits for the twins to have folded what was sent, and for history to have it too, then
+    compares; history of about `history_assets` assets."""
     truths = [Truth(directory) for directory in {path.resolve(): path for path in directories}.values()]
     world = expect.read(truths, history_assets)
-    deadline = time.monotonic() + wait_s
+    deadline = time.monotonic() + patience.wait_s
     with Database(settings.mongo) as database:
-        while time.monotonic() < deadline and database.folded() < world.sent - world.unacknowledged:
-            time.sleep(0.25)
+        if not _all_folded(database, world.sent - world.unacknowledged, deadline, patience.still_s):
+            deadline = time.monotonic()  # history would not get it either
         activity_ids = database.activity_ids() if world.activities else []
         actual = database.actual(world.asset_ids)
         verdict = report.verdict(world, actual, int(time.time() * 1_000), activity_ids)
         return verdict._replace(differences=[*verdict.differences, *_history(world, database, deadline)])
+
+
+def _all_folded(database: Database, expected: int, deadline: float, still_s: float) -> bool:
+    """Wait until twins have counted so much; False when the time is over, or nothing more comes."""
+    most, moved_at = database.folded(), time.monotonic()
+    while most < expected:
+        if time.monotonic() >= min(deadline, moved_at + still_s):
+            return False
+        time.sleep(_LOOK_S)
+        if (now := database.folded()) != most:
+            most, moved_at = now, time.monotonic()
+    return True
 
 
 def _history(world: World, database: Database, deadline: float) -> Iterator[Difference]:

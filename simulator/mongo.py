@@ -42,7 +42,8 @@ class Database:
 
     def folded(self) -> int:
         """Frames and events that all twins have counted."""
-        total = {"$sum": {"$add": ["$counters.frames", "$counters.events"]}}
+        counts = [{"$ifNull": [f"$counters.{name}", 0]} for name in ("frames", "events")]
+        total = {"$sum": {"$add": counts}}
         answer = self._answered(
             lambda: list(self._database["twins"].aggregate([{"$group": {"_id": None, "total": total}}]))
         )

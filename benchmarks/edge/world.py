@@ -3,7 +3,6 @@
 import contextlib
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +12,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from benchmarks import prometheus
 from local import observe, ports
 from local.processes import Processes
 from local.servers.apache_kafka import ApacheKafka
@@ -119,10 +119,7 @@ class Agent:
 
     def metric(self, name: str) -> float:
         """The sum over the labels of a metric."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
-        full = f"fleetfold_edge_{name}"
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{full} ", f"{full}{{")))
+        return prometheus.totals(self._port).get(f"fleetfold_edge_{name}", 0.0)
 
     @property
     def cpu_s(self) -> float:

@@ -4,15 +4,14 @@ import os
 import sys
 import sysconfig
 import time
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final, Self
 
 import psutil
-from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks import prometheus
 from local import processes
 from local.servers.base import Server, ServerError
 
@@ -77,14 +76,11 @@ class Fold(Server):
         values: dict[str, float] = {}
         idle = 0
         for worker in range(self._workers):
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port + worker}/metrics", timeout=5) as answer:
-                text = answer.read().decode()
-            for family in text_string_to_metric_families(text):
-                for each in family.samples:
-                    name = each.name.removeprefix("fleetfold_cloud_")
-                    name += "".join(f"/{value}" for value in each.labels.values())
-                    values[name] = values.get(name, 0.0) + each.value
-                    idle += name == "partitions" and not each.value
+            for each in prometheus.samples(self.port + worker):
+                name = each.name.removeprefix("fleetfold_cloud_")
+                name += "".join(f"/{value}" for value in each.labels.values())
+                values[name] = values.get(name, 0.0) + each.value
+                idle += name == "partitions" and not each.value
         root = psutil.Process(self.pid)
         tree = [root, *root.children(recursive=True)]
         times = [process.cpu_times() for process in tree]

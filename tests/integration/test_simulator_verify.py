@@ -1,5 +1,7 @@
 """`fleetfold-sim verify` against a real MongoDB whose twins a test wrote by hand from the promises."""
 
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import msgpack
@@ -184,3 +186,21 @@ def test_waiting_gives_the_pipeline_time(world, verify):
     database, truth = world
     database["twins"].update_one({}, {"$inc": {"counters.frames": -1}})
     assert verify(truth, options=["--wait-s", "0.5"])[0] == exits.FAILED
+
+
+def test_waiting_ends_early_once_nothing_more_comes_and_not_while_it_does(world, verify):
+    database, truth = world
+    database["twins"].update_one({}, {"$inc": {"counters.frames": -30}})
+    began = time.monotonic()
+    assert verify(truth, options=["--wait-s", "60", "--still-s", "0.5"])[0] == exits.FAILED
+    assert time.monotonic() - began < 30
+    slow = threading.Thread(target=lambda: [_later(database, by) for by in (1, 1, 28)])
+    slow.start()
+    code, lines = verify(truth, options=["--wait-s", "60", "--still-s", "3"])
+    slow.join()
+    assert code == exits.OK, lines
+
+
+def _later(database, by):
+    time.sleep(1.2)  # three times: longer in all than it may stand still
+    database["twins"].update_one({}, {"$inc": {"counters.frames": by}})
