@@ -9,18 +9,14 @@ to date.
 Killed before 5, nothing has changed and the workers go on by themselves; killed after it, the next rebuild does 6.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import structlog
-from pymongo.errors import PyMongoError
 
-from cloud import handover, mongo, rebuild_compare, rebuilt, upgrades
+from cloud import handover, mongo, rebuild_compare, rebuild_lease, rebuild_start, rebuilt, upgrades
 from cloud.cache import Cache
 from cloud.config import CloudSettings
 from cloud.handover import Handover, LostError, Phase
@@ -29,11 +25,12 @@ from cloud.metrics import Metrics
 from cloud.mongo import Document
 from cloud.processor import Processor
 from cloud.rebuild_compare import Differences
+from cloud.rebuild_result import Result
+from cloud.rebuild_start import RefusedError
 from cloud.rebuilt import NoLinker, NoOutlet, ShadowStore
 from cloud.replay import Offsets, Replay
 from cloud.sharing import Sharing
 from cloud.store import Store
-from cloud.upgrades import SCHEMA_VERSION
 
 log: Final = structlog.get_logger()
 
@@ -43,17 +40,12 @@ _NOBODY_WAITS: Final = 2**62
 _PAUSE_LIMIT_S: Final = 60.0
 _ANSWER_S: Final = 1.5
 """What a worker that is about to look, or has just joined, needs to see that it is to wait."""
-_RENEW_S: Final = 5.0
 _ROUNDS_MAX: Final = 3
 _ROUND_S: Final = 0.5
 
 
-class RefusedError(Exception):
-    """What was asked for cannot be right, or a worker does not answer; nothing has changed."""
-
-
 class StoppedError(Exception):
-    """Stopped by the user; nothing has changed."""
+    """Stopped by the user; says how the twins are."""
 
 
 class View(Protocol):
@@ -62,22 +54,6 @@ class View(Protocol):
     def phase(self, text: str) -> None: ...
 
     def progress(self, done: int, total: int) -> None: ...
-
-
-@dataclass(slots=True)
-class Result:
-    """What a rebuild did. `kept`: assets that the log says nothing of, left as they are."""
-
-    records: int = 0
-    twins: int = 0
-    kept: int = 0
-    anomalies: int = 0
-    withdrawn: int = 0
-    pause_ms: int = 0
-    differences: Differences | None = None
-    not_compared: int = 0
-    finished: bool = False
-    """Only what an earlier, killed rebuild had left to do was done."""
 
 
 @dataclass(slots=True)
@@ -104,12 +80,12 @@ class Rebuild:
                 self._finish(live, hand)
                 self.result.finished = True
                 return self.result
-            start = self._start(replay)
-            self._check_versions(live)
+            start = rebuild_start.offsets(replay, self.settings.kafka.group_id, self.since_ms)
+            rebuild_start.check_versions(live)
             self._begin(hand)
             shadow = ShadowStore(live, self.settings.mongo, self._heed, hand.first_revision)
-            with _kept(hand, live):
-                self._fold(replay, hand, live, shadow, start)
+            with rebuild_lease.renewed(hand):
+                self._replace(replay, hand, live, shadow, start)
         finally:
             replay.close()
             client.close()
@@ -130,26 +106,16 @@ class Rebuild:
             else:
                 return
 
-    def _check_versions(self, live: Store) -> None:
-        newer = live.database[handover.TWINS].find_one({"schema_version": {"$gt": SCHEMA_VERSION}}, {"_id": 1})
-        if newer is not None:
-            raise RefusedError(f"twins such as {newer['_id']} were written by a newer version: rebuild with that one")
-
-    def _start(self, replay: Replay) -> dict[tuple[str, int], int]:
-        """Where to begin, or why not."""
-        oldest, committed = replay.oldest(), replay.committed()
-        if not committed:
-            raise RefusedError(f"the group {self.settings.kafka.group_id} has folded nothing yet: nothing to rebuild")
-        cut = {place: offset for place, offset in oldest.items() if offset > 0}
-        if self.since_ms is None:
-            if cut:
-                raise RefusedError(_gone(cut, replay.time_of(cut)))
-            return oldest
-        if cut:
-            whole_ms = replay.time_of(cut)
-            if whole_ms is None or self.since_ms < whole_ms:
-                raise RefusedError(_gone(cut, whole_ms))
-        return replay.at_time(oldest, self.since_ms)
+    def _replace(self, replay: Replay, hand: Handover, live: Store, shadow: ShadowStore, start: Offsets) -> None:
+        try:
+            self._fold(replay, hand, live, shadow, start)
+        except BaseException:
+            self._give_up(hand, live)
+            raise
+        if self.dry_run:
+            self._give_up(hand, live)
+        else:
+            self._finish(live, hand)  # step 6
 
     def _fold(self, replay: Replay, hand: Handover, live: Store, shadow: ShadowStore, start: Offsets) -> None:
         shadow.prepare()
@@ -161,27 +127,22 @@ class Rebuild:
         self.view.phase("folding the log again")
         self._catch_up(replay, processor, near=_NEAR_RECORDS)  # step 1
         if self.dry_run:
-            try:
-                self._compare(replay, processor, live, hand)
-            finally:
-                self._give_up(hand, live)
-            return
+            self._compare(replay, processor, live, hand)
+        else:
+            self._swap(replay, processor, live, hand)
+
+    def _swap(self, replay: Replay, processor: Processor, live: Store, hand: Handover) -> None:
         hand.pause()  # step 2
         began_s = time.monotonic()
-        try:
-            self.view.phase("waiting for the workers to stand by")
-            self._await_workers(replay, hand)
-            self._catch_up(replay, processor)  # step 3
-            self.result.kept = rebuilt.complete(live)  # step 4
-            if self.since_ms is not None:
-                rebuilt.write_overlaid(live, self._overlaid(live, hand.first_revision, self.since_ms))
-            self.result.twins = live.database[handover.SHADOW_TWINS].estimated_document_count()
-            hand.swap()  # step 5
-        except BaseException:
-            self._give_up(hand, live)
-            raise
+        self.view.phase("waiting for the workers to stand by")
+        self._await_workers(replay, hand)
+        self._catch_up(replay, processor)  # step 3
+        self.result.kept = rebuilt.complete(live)  # step 4
+        if self.since_ms is not None:
+            rebuilt.write_overlaid(live, self._overlaid(live, hand.first_revision, self.since_ms))
+        self.result.twins = live.database[handover.SHADOW_TWINS].estimated_document_count()
+        hand.swap()  # step 5
         self.result.pause_ms = int(1000 * (time.monotonic() - began_s))
-        self._finish(live, hand)  # step 6
 
     def _catch_up(self, replay: Replay, processor: Processor, near: int = 0) -> None:
         """Fold until at most `near` records are left before what is committed."""
@@ -267,84 +228,27 @@ class Rebuild:
 
     def _finish(self, live: Store, hand: Handover) -> None:
         self.view.phase("bringing anomalies and owners up to date")
-        found = rebuilt.reconcile(live, hand.first_revision, self.since_ms)
-        self.result.anomalies, self.result.withdrawn = found
-        Linker(live, _now_ms).relink(rebuilt.roles_assets(live))
+        try:
+            found = rebuilt.reconcile(live, hand.first_revision, self.since_ms)
+            self.result.anomalies, self.result.withdrawn = found
+            Linker(live, _now_ms).relink(rebuilt.roles_assets(live))
+        except StoppedError:
+            raise StoppedError("the rebuilt twins are in place, run it again for anomalies and owners") from None
         hand.finish()
 
     def _give_up(self, hand: Handover, live: Store) -> None:
-        """Leave everything as it was; what died while it swapped is decided by `handover.settle_expired`."""
-        if hand.state().get("phase") not in (Phase.SWAPPING, Phase.SWAPPED):
-            hand.finish()
-            handover.discard(live.database)
+        """Leave everything as it was, unless it is no longer ours: another rebuild's, or what died while it swapped."""
+        try:
+            hand.renew()
+        except LostError:
+            return
+        handover.discard(live.database)
+        hand.finish()
 
     def _heed(self) -> None:
         if self.stopped():
-            raise StoppedError
-
-
-@contextmanager
-def _kept(hand: Handover, live: Store) -> Iterator[None]:
-    """Others are told that this rebuild is alive, on a thread; what it made is removed if it ends early."""
-    ended = threading.Event()
-
-    def renew() -> None:
-        while not ended.wait(_RENEW_S):
-            try:
-                hand.renew()
-            except LostError:
-                return  # the next step of the handover says so
-            except PyMongoError as error:
-                log.warning("rebuild: database away", error=str(error)[:200])
-
-    thread = threading.Thread(target=renew, name="rebuild-alive", daemon=True)
-    thread.start()
-    try:
-        yield
-    except StoppedError:
-        hand.finish()
-        handover.discard(live.database)
-        raise
-    finally:
-        ended.set()
-        thread.join()
-
-
-def _gone(cut: Offsets, whole_ms: int | None) -> str:
-    (topic, partition), offset = min(cut.items())
-    text = (
-        f"the log begins at offset {offset} of {topic}/{partition}: what came before is gone by the topic's retention"
-    )
-    if whole_ms is None:
-        return f"{text}, and nothing came since"
-    since = datetime.fromtimestamp(whole_ms / 1000 + 1, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return (
-        f"{text}. Possible: --from {since} or later, which keeps what the twins counted before, and finds again only"
-        " what can be found from then on"
-    )
+            raise StoppedError("the twins are as they were")
 
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def summary(result: Result) -> dict[str, Any]:
-    """The result as plain values."""
-    found: dict[str, Any] = {
-        name: getattr(result, name)
-        for name in ("records", "twins", "kept", "anomalies", "withdrawn", "pause_ms", "finished")
-    }
-    if result.differences is not None:
-        differences = result.differences
-        found["differences"] = {
-            "compared": differences.compared,
-            "equal": differences.equal,
-            "only_rebuilt": differences.only_rebuilt,
-            "not_compared": result.not_compared,
-            "fields": dict(differences.fields.most_common()),
-            "examples": [
-                {"asset_id": asset_id, "field": name, "live": here, "rebuilt": there}
-                for asset_id, name, here, there in differences.examples
-            ],
-        }
-    return found

@@ -40,25 +40,25 @@ _LINE_EVERY_S: Final = 5.0
 
 def run(settings: CloudSettings, start: str, dry_run: bool, as_json: bool, stop: threading.Event) -> None:
     """Rebuild, and end the process with the right exit code."""
-    from cloud import rebuild  # numpy is not needed for other commands
+    from cloud import rebuild, rebuild_result, rebuild_start  # numpy is not needed for other commands
 
     garbage.search_rarely()
     view = _Bar() if Console(stderr=True).is_terminal else _Lines()
     try:
         with view:
             result = rebuild.Rebuild(settings, _since_ms(start), dry_run, view, stop.is_set).run()
-    except rebuild.RefusedError as error:
+    except rebuild_start.RefusedError as error:
         fail([f"not rebuilt: {error}"], exits.FAILED)
     except LostError as error:
         fail([f"not rebuilt: {error}; the twins are as they were"], exits.FAILED)
-    except rebuild.StoppedError:
-        fail(["stopped; the twins are as they were"], exits.FAILED)
+    except rebuild.StoppedError as error:
+        fail([f"stopped; {error}"], exits.FAILED)
     except KafkaException as error:
         fail([f"not rebuilt: Kafka: {error}"], exits.UNREACHABLE)
     except PyMongoError as error:
         log.debug("rebuild", error=str(error))
         fail([f"not rebuilt: MongoDB: {type(error).__name__}"], exits.UNREACHABLE)
-    found = rebuild.summary(result)
+    found = rebuild_result.summary(result)
     if as_json:
         typer.echo(json.dumps(found, default=str, indent=2))
     else:

@@ -9,9 +9,12 @@ import pytest
 from pydantic import SecretStr
 from pymongo.database import Database
 
-from cloud import mongo, rebuilt, schema
+from cloud import mongo, rebuild, rebuilt, schema
+from cloud.config import CloudSettings
 from cloud.gate import CHECK_S, Gate
-from cloud.handover import SHADOW_TWINS, Handover, LostError, Phase
+from cloud.handover import SHADOW_ANOMALIES, SHADOW_TWINS, Handover, LostError, Phase
+from cloud.rebuild import Rebuild, StoppedError
+from cloud.rebuild_start import RefusedError
 from cloud.rebuilt import ShadowStore
 from cloud.store import Store
 from runtime.settings import MongoSettings
@@ -52,6 +55,23 @@ class World:
     def put(self, collection: str, *documents: dict[str, Any]) -> None:
         options = self.client.get_database(self.database.name)
         options.command("insert", collection, documents=list(documents), bypassDocumentValidation=True)
+
+
+class Mute:
+    """Shows nothing."""
+
+    def phase(self, text: str) -> None:
+        pass
+
+    def progress(self, done: int, total: int) -> None:
+        pass
+
+
+class NoLog:
+    """A replay that has nothing to read."""
+
+    def begin(self, start: Any) -> None:
+        pass
 
 
 @pytest.fixture
@@ -142,6 +162,104 @@ def test_a_rebuild_that_died_after_the_swap_is_known_to_have_swapped(
     with pytest.raises(LostError):
         Handover(world.database).begin(None)
     Handover(world.database).take_over()
+
+
+def test_a_rebuild_that_is_stopped_after_the_swap_leaves_the_rest_to_the_next_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anomalies that were found again are not thrown away: whoever rebuilds next brings them up to date first."""
+    hand = world.rebuilding()
+    world.put(SHADOW_TWINS, {"_id": "rebuilt"})
+    stopped = False
+    made = Rebuild(CloudSettings(), None, False, Mute(), lambda: stopped)
+
+    def fold(*_given: Any) -> None:
+        nonlocal stopped
+        hand.pause()
+        hand.swap()
+        stopped = True
+
+    monkeypatch.setattr(Rebuild, "_fold", fold)
+    monkeypatch.setattr(rebuilt, "reconcile", lambda *_given: made._heed())
+    with pytest.raises(StoppedError, match="are in place"):
+        made._replace(None, hand, world.live, None, {})  # type: ignore[arg-type]  # nothing is folded here
+    assert world.phase() == Phase.SWAPPED
+    assert SHADOW_ANOMALIES in world.database.list_collection_names()
+
+
+@pytest.mark.parametrize("step", ["prepare", "_catch_up", "_await_workers"])
+def test_a_rebuild_that_fails_before_the_swap_leaves_nothing_behind(
+    world: World, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    hand = world.rebuilding()
+    shadow = ShadowStore(world.live, world.settings, lambda: None, hand.first_revision)
+
+    def fails(*_given: Any, **_named: Any) -> None:
+        raise ConnectionError
+
+    for name in ("_catch_up", "_await_workers"):
+        monkeypatch.setattr(Rebuild, name, fails if name == step else lambda *_given, **_named: None)
+    monkeypatch.setattr(ShadowStore, "prepare", fails if step == "prepare" else lambda _self: None)
+    made = Rebuild(CloudSettings(), None, False, Mute(), lambda: False)
+    with pytest.raises(ConnectionError):
+        made._replace(NoLog(), hand, world.live, shadow, {})  # type: ignore[arg-type]  # nothing is read here
+    assert world.phase() == Phase.IDLE
+    assert not [name for name in world.database.list_collection_names() if "rebuilt" in name]
+
+
+class Group:
+    """What a rebuild asks Kafka: who folds, and how far they have committed."""
+
+    start = dict.fromkeys(PLACES, 0)
+
+    def __init__(self, *members: str, answers: int = 0) -> None:
+        self._members, self._moving = frozenset(members) or None, answers
+        self.offset = 0
+
+    def members(self) -> frozenset[str] | None:
+        return self._members
+
+    def committed(self) -> dict[tuple[str, int], int]:
+        """Moves on while there is something to commit."""
+        self._moving -= 1
+        self.offset += self._moving > 0
+        return dict.fromkeys(PLACES, self.offset)
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named members", "a broker that names nobody"])
+def test_a_swap_waits_until_every_worker_waits_and_nothing_more_is_committed(
+    world: World, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    """Otherwise what a worker folds and commits in between would be in neither the old twins nor the new ones."""
+    monkeypatch.setattr(rebuild, "_ANSWER_S", 0.05)
+    monkeypatch.setattr(rebuild, "_PAUSE_LIMIT_S", 0.6)
+    hand = world.rebuilding()
+    hand.pause()
+    made = Rebuild(CloudSettings(), None, False, Mute(), lambda: False)
+    group = Group("w1", "w2", answers=6) if named else Group(answers=6)
+    first, second = ([("fleet.events.v1", 0)], PLACES)
+    assert world.gate().stand_by("w1", first)
+    with pytest.raises(RefusedError, match="1 do"):
+        made._await_workers(group, hand)  # type: ignore[arg-type]  # the two verbs that it asks
+    assert world.gate().stand_by("w2", second)
+    monkeypatch.setattr(rebuild, "_PAUSE_LIMIT_S", 20.0)
+    made._await_workers(group, hand)  # type: ignore[arg-type]  # the two verbs that it asks
+    assert group.offset == 5, "it waited until no offset moved any more"
+
+
+def test_a_rebuild_that_was_taken_for_dead_leaves_the_next_ones_twins_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept = world.rebuilding()
+    world.expire()
+    world.rebuilding()
+    world.put(SHADOW_TWINS, {"_id": "the next one's"})
+    monkeypatch.setattr(ShadowStore, "prepare", lambda _self: slept.renew())
+    shadow = ShadowStore(world.live, world.settings, lambda: None, slept.first_revision)
+    with pytest.raises(LostError):
+        Rebuild(CloudSettings(), None, False, Mute(), lambda: False)._replace(NoLog(), slept, world.live, shadow, {})  # type: ignore[arg-type]  # nothing is read here
+    assert world.database[SHADOW_TWINS].find_one({"_id": "the next one's"}) is not None
+    assert world.phase() == Phase.REBUILDING
 
 
 def test_only_one_rebuild_at_a_time_and_a_dead_one_makes_room(world: World) -> None:
