@@ -5,30 +5,25 @@ Answers go to stdout, notes and questions to stderr. Exit codes: see `runtime.ex
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple, NoReturn
+from typing import Annotated, Any, Final
 
 import typer
-from confluent_kafka import KafkaException
 from pymongo.database import Database
-from pymongo.errors import PyMongoError
 from rich.console import Console
-from rich.table import Table
 
-from cloud import mongo
-from cloud.config import CloudSettings
+from cloud import dlq_session
 from cloud.deadletters import Graveyard, NotDeletedError
 from cloud.dlq import actions, choosing, marks, show, tables
 from cloud.dlq.actions import Purge, Selected
 from cloud.dlq.letters import Wanted, topic_of
+from cloud.dlq_session import Manner
 from cloud.queries.faults import Fault
-from runtime import exits, logs, settings
+from cloud.query_session import fail
+from runtime import exits
 
 dlq_app: Final = typer.Typer(help="Messages that could not be used.", no_args_is_help=True)
 
-_MONGO_TIMEOUT_MS: Final = 3_000
 _LIMIT_MAX: Final = 100_000
 _UNKNOWN: Final = "what was replayed is remembered in MongoDB, which does not answer"
 
@@ -61,7 +56,7 @@ def dlq_list(
     wanted = _wanted(topic, reason, asset, since, before)
     shown: list[Selected] = []
     tally: Counter[tuple[str, str]] = Counter()
-    with _opened(config) as (graveyard, database):
+    with dlq_session.opened(config) as (graveyard, database):
         for selected in actions.select(graveyard.scan(wanted.topics), wanted, database if not counts else None):
             tally[selected.buried.topic, str(selected.buried.letter.reason)] += 1
             if len(shown) < limit and not counts:
@@ -89,11 +84,11 @@ def dlq_show(
     partition, _, offset = numbers.partition("/")
     topic = topic_of(name)
     if topic is None or not (partition.isdigit() and offset.isdigit()):
-        _fail(f"{place!r:.80} is no place such as fleet.signals.v1.dlq/0/17", exits.USAGE)
-    with _opened(config) as (graveyard, database):
+        fail([f"{place!r:.80} is no place such as fleet.signals.v1.dlq/0/17"], exits.USAGE)
+    with dlq_session.opened(config) as (graveyard, database):
         buried = graveyard.at(topic, int(partition), int(offset))
         if buried is None:
-            _fail(f"nothing lies at {place}: it expired, was purged, or never was", exits.FAILED)
+            fail([f"nothing lies at {place}: it expired, was purged, or never was"], exits.FAILED)
         replayed = marks.of(database, [buried]).get(buried.place) if database is not None else None
     if as_json:
         typer.echo(json.dumps(show.fields(buried, replayed) | {"value_hex": buried.letter.value.hex()}, indent=2))
@@ -115,10 +110,10 @@ def dlq_replay(
     config: ConfigOption = None,
 ) -> None:
     """Put dead letters back where they came from, to be processed again. Twice changes nothing in the twins."""
-    wanted, manner = _wanted(topic, reason, asset, since, before), _Manner(dry_run, yes, as_json)
-    with _opened(config) as (graveyard, database):
+    wanted, manner = _wanted(topic, reason, asset, since, before), Manner(dry_run, yes, as_json)
+    with dlq_session.opened(config) as (graveyard, database):
         if database is None:
-            _fail(_UNKNOWN, exits.UNREACHABLE)
+            fail([_UNKNOWN], exits.UNREACHABLE)
         plan = actions.replay(graveyard, database, wanted, again, dry=True, progress=_silent)
         if not as_json and not dry_run and plan.total:
             Console(stderr=True).print(tables.replay(plan, "to replay"))
@@ -138,10 +133,10 @@ def dlq_purge(
     config: ConfigOption = None,
 ) -> None:
     """Delete dead letters for good, from the oldest on, up to the first that is to stay."""
-    wanted, manner = _wanted(topic, None, None, None, before), _Manner(dry_run, yes, as_json)
-    with _opened(config) as (graveyard, database):
+    wanted, manner = _wanted(topic, None, None, None, before), Manner(dry_run, yes, as_json)
+    with dlq_session.opened(config) as (graveyard, database):
         if replayed and database is None:
-            _fail(_UNKNOWN, exits.UNREACHABLE)
+            fail([_UNKNOWN], exits.UNREACHABLE)
         everything = actions.select(graveyard.scan(wanted.topics), Wanted(wanted.topics), database)
         plan = actions.plan_purge(
             everything, lambda one: wanted.matches(one.buried) and (one.replayed is not None or not replayed)
@@ -154,80 +149,21 @@ def dlq_purge(
     manner.say(fields, f"{plan.letters} dead letters {'to delete' if dry_run else 'deleted'}")
 
 
-class _Manner(NamedTuple):
-    """How something that changes dead letters is done."""
-
-    dry_run: bool
-    yes: bool
-    as_json: bool
-
-    def goes_on(self, count: int, question: str) -> bool:
-        """Whether to do it, with so many letters; ends the command when a person says no."""
-        if self.dry_run or not count:
-            return False
-        if not self.yes and not typer.confirm(question.format(count), err=True):
-            _fail("nothing was done", exits.FAILED)
-        return True
-
-    def say(self, fields: dict[str, Any], shown: Table | str) -> None:
-        """What was done, or would be."""
-        if self.as_json:
-            typer.echo(json.dumps(fields))
-        elif isinstance(shown, str):
-            typer.echo(shown)
-        else:
-            Console().print(shown)
-
-
 def _wanted(
     topic: list[str] | None, reason: list[str] | None, asset: list[str] | None, since: str | None, before: str | None
 ) -> Wanted:
     found = choosing.wanted(topic or (), reason or (), asset or (), since, before)
     if isinstance(found, Fault):
-        _fail(found.text, exits.USAGE)
+        fail([found.text], exits.USAGE)
     return found
-
-
-@contextmanager
-def _opened(config: Path | None) -> Iterator[tuple[Graveyard, Database[dict[str, Any]] | None]]:
-    """The dead letters, and the database if it answers."""
-    loaded = _load(config)
-    with _graveyard(loaded) as graveyard, _database(loaded) as database:
-        yield graveyard, database
-
-
-@contextmanager
-def _graveyard(loaded: CloudSettings) -> Iterator[Graveyard]:
-    try:
-        with Graveyard(loaded.kafka) as graveyard:
-            yield graveyard
-    except KafkaException as error:
-        _fail(f"Kafka at {loaded.kafka.bootstrap_servers}: {error.args[0]}", exits.UNREACHABLE)
-
-
-@contextmanager
-def _database(loaded: CloudSettings) -> Iterator[Database[dict[str, Any]] | None]:
-    """The database, or None with a note when it does not answer: dead letters can be read without it."""
-    quick = loaded.mongo.model_copy(update={"timeout_ms": min(_MONGO_TIMEOUT_MS, loaded.mongo.timeout_ms)})
-    with mongo.connect(quick) as client:
-        try:
-            client.admin.command("ping")
-        except PyMongoError as error:
-            typer.echo(f"MongoDB does not answer, so replays are not known ({type(error).__name__})", err=True)
-            yield None
-            return
-        try:
-            yield client[loaded.mongo.database]
-        except PyMongoError as error:
-            _fail(f"MongoDB: {type(error).__name__}", exits.UNREACHABLE)
 
 
 def _purge(graveyard: Graveyard, database: Database[dict[str, Any]] | None, plan: Purge) -> None:
     try:
         actions.purge(graveyard, database, plan)
     except NotDeletedError as error:
-        _fail(
-            f"the broker deleted nothing: {error}. Not every broker knows DeleteRecords, Apache Kafka does",
+        fail(
+            [f"the broker deleted nothing: {error}. Not every broker knows DeleteRecords, Apache Kafka does"],
             exits.FAILED,
         )
 
@@ -238,17 +174,3 @@ def _progress(done: int) -> None:
 
 def _silent(_done: int) -> None:
     """A plan needs no progress."""
-
-
-def _load(config: Path | None) -> CloudSettings:
-    try:
-        loaded = settings.load(CloudSettings, config)
-    except settings.ConfigError as error:
-        _fail("\n".join(error.faults), exits.USAGE)
-    logs.configure(loaded.log)
-    return loaded
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(code)

@@ -8,10 +8,10 @@ from typing import Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # the stub forgets it
+from confluent_kafka.admin import AdminClient
 from msgspec.structs import replace
 
-from cloud import group, kafka_records
+from cloud import group, kafka_questions, kafka_records
 from cloud.config import ConsumerSettings
 from cloud.hearing import INTERVAL_MS, Hearing
 from cloud.inbox import Record
@@ -29,7 +29,6 @@ TOPICS: Final = (
     topics.CUSTOMER_ACTIVITY,
 )
 """What the fold reads."""
-_ASK_LIMIT_S: Final = 5.0
 _SILENCE_MAX_MS: Final = 15_000
 _ERROR_LOG_INTERVAL_S: Final = 30.0
 _CHUNK_RECORDS: Final = 500
@@ -61,19 +60,9 @@ class Source:
         self._held: list[Record] = []
         self._admin = AdminClient({**kafka.QUIET, **settings.client()}, logger=logging.getLogger(__name__))
         self._names = list(names)
-        told = self._protocols() if settings.group_protocol == "auto" else None
+        told = kafka_questions.group_protocols(self._admin) if settings.group_protocol == "auto" else None
         self.protocol = group.choose(settings.group_protocol, told)
         self._consumer = self._join()
-
-    def _protocols(self) -> str | None:
-        try:
-            broker = next(iter(self._admin.list_topics(timeout=_ASK_LIMIT_S).brokers))
-            asked = ConfigResource(ConfigResource.Type.BROKER, str(broker))
-            answered = self._admin.describe_configs([asked], request_timeout=_ASK_LIMIT_S)[asked].result()
-        except (KafkaException, StopIteration) as error:
-            log.info("the broker does not tell its group protocols", error=str(error)[:200])
-            return None
-        return str(answered[group.PROTOCOLS].value) if group.PROTOCOLS in answered else None
 
     def _join(self) -> Consumer:
         own = {
@@ -240,7 +229,7 @@ class Source:
 
     def _identify(self, names: set[str]) -> None:
         """Which topics these are. Until that is known nothing of them may be folded, so it is waited for."""
-        self._generations |= kafka_records.topic_ids(self._admin, names, self._on_wait)
+        self._generations |= kafka_questions.topic_ids(self._admin, names, self._on_wait)
 
     def _on_wait(self, error: KafkaError) -> None:
         self._on_error(error)

@@ -16,7 +16,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from cloud import kafka_records
+from cloud import kafka_questions, kafka_records
 from cloud.config import ConsumerSettings
 from cloud.inbox import Record
 from wire import kafka, topics
@@ -85,7 +85,7 @@ class Replay:
 
     def begin(self, start: Offsets) -> None:
         """Read from these offsets on."""
-        self._generations = kafka_records.topic_ids(self._admin, {name for name, _ in start})
+        self._generations = kafka_questions.topic_ids(self._admin, {name for name, _ in start})
         self.start, self.position, self.until = dict(start), dict(start), dict(start)
         self._consumer.assign([TopicPartition(*place, offset) for place, offset in start.items()])
 

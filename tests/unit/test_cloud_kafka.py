@@ -8,7 +8,7 @@ import pytest
 import tenacity
 from confluent_kafka import KafkaError, KafkaException
 
-from cloud import kafka_records
+from cloud import kafka_questions
 from cloud.hearing import Hearing
 from cloud.inbox import Record
 from cloud.offsets import Offsets
@@ -65,19 +65,19 @@ def test_a_broker_that_went_away_while_it_gave_partitions_is_waited_for() -> Non
     """However long it takes: records of a topic that is not known must not be folded."""
     heard: list[KafkaError] = []
     admin = Admin(*[KafkaError._TIMED_OUT] * 40)
-    assert kafka_records.topic_ids(admin, ["known", "asked"], heard.append) == {"known": "id", "asked": "id"}
+    assert kafka_questions.topic_ids(admin, ["known", "asked"], heard.append) == {"known": "id", "asked": "id"}
     assert len(heard) == 40
 
 
 def test_a_topic_that_is_gone_is_left_out_and_the_others_are_known() -> None:
     admin = Admin(*[KafkaError.UNKNOWN_TOPIC_OR_PART] * 100)
-    assert kafka_records.topic_ids(admin, ["known", "asked"], lambda _error: None) == {"known": "id"}
+    assert kafka_questions.topic_ids(admin, ["known", "asked"], lambda _error: None) == {"known": "id"}
     assert admin.asked < 10
 
 
 def test_who_need_not_wait_is_told_after_some_tries() -> None:
     with pytest.raises(KafkaException):
-        kafka_records.topic_ids(Admin(*[KafkaError._TIMED_OUT] * 100), ["known", "asked"])
+        kafka_questions.topic_ids(Admin(*[KafkaError._TIMED_OUT] * 100), ["known", "asked"])
 
 
 def _records(partition: int, *offsets: int) -> list[Record]:
