@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pymongo import UpdateOne
 
 from local.processes import Processes
 from local.servers.mongo import Mongod
@@ -96,6 +97,14 @@ def test_a_write_that_the_majority_did_not_confirm_is_not_believed(world: World,
     fail(world, 2, [command], writeConcernError={"code": 64, "errmsg": "waiting for replication timed out"})
     world.fold(*turns(3))
     expect_all(world, 3)
+
+
+def test_a_bulk_that_the_majority_did_not_confirm_is_written_again(world: World) -> None:
+    """It looks done: every document is counted as changed, and nothing is refused."""
+    fail(world, 2, ["update"], writeConcernError={"code": 64, "errmsg": "waiting for replication timed out"})
+    writes = [UpdateOne({"_id": n}, {"$set": {"said": 1}}, upsert=True) for n in range(3)]
+    written = world.store.bulk("scratch", writes)
+    assert (world.store.waits, written.refused, written.matched) == (2, {}, 3)
 
 
 @pytest.mark.parametrize("command", ["update", "commitTransaction"])

@@ -69,16 +69,22 @@ class MortalStore(Store):
 
 
 class MortalOutlet:
-    """Every record and every flush is a point."""
+    """Every record and every flush is a point. What is not flushed dies with the process, as in Kafka's client."""
 
     def __init__(self, drawer: Drawer, fate: Fate) -> None:
         self._drawer, self._fate = drawer, fate
+        self._held: list[Outgoing] = []
 
     def send(self, outgoing: Outgoing) -> None:
-        self._fate.at(lambda: self._drawer.send(outgoing))
+        self._fate.at(lambda: self._held.append(outgoing))
 
     def flush(self) -> None:
-        self._fate.at(self._drawer.flush)
+        def deliver() -> None:
+            for outgoing in self._held:
+                self._drawer.send(outgoing)
+            self._held.clear()
+
+        self._fate.at(deliver)
 
 
 class Log:

@@ -32,11 +32,14 @@ class Line:
 
     def __init__(self, bootstrap_servers: str, world: World) -> None:
         self.world, self.servers = world, bootstrap_servers
-        self.settings = ConsumerSettings(bootstrap_servers=bootstrap_servers, commit_interval_ms=0)
+        self.settings = ConsumerSettings(
+            bootstrap_servers=bootstrap_servers, commit_interval_ms=0, batch_records_max=200
+        )
         topics_admin.create(self.settings, TopicSettings(partitions=2))
         self.admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
         self.source = kafka.Source(self.settings)
         self.worker = self.processor(Sharing())
+        self.carried_bytes_max = 0
 
     def processor(self, sharing: Sharing) -> Processor:
         outlet = Outlet(self.settings, lambda: None)
@@ -57,6 +60,7 @@ class Line:
         deadline = time.monotonic() + 60
         while not condition():
             self.worker.turn()
+            self.carried_bytes_max = max(self.carried_bytes_max, self.worker._sharing.carried_bytes)
             assert time.monotonic() < deadline, [(one["_id"], one["counters"]) for one in self.world.all("twins")]
 
     def frames(self, asset_id: str) -> int:
@@ -95,6 +99,7 @@ def test_a_busy_asset_holds_up_nobody_and_its_offsets_wait_for_it(line: Line) ->
     assert line.frames("hot") < 500
     assert line.committed(0) <= line.frames("hot")
     line.until(lambda: line.frames("same") == 3 and line.frames("hot") == 1_500)
+    assert line.carried_bytes_max < 250_000, "a third of what it sent, and a poll's worth above the limit"
     line.until(lambda: line.committed(0) == 1_503)
     assert line.committed(1) == 3
     counters = line.world.twin("hot")["counters"]

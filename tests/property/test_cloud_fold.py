@@ -323,3 +323,22 @@ def test_what_comes_of_a_session_that_was_forgotten_is_uncertain(
     counted = {name: asset.counters[name] for name in ("frames", "uncertain", "duplicates", "gaps")}
     assert counted == {"frames": sessions + 1, "uncertain": again, "duplicates": 1, "gaps": 0}
     assert (catalogue.BY_PATH["Vehicle.TraveledDistance"].number in asset.signals) == (again > 0)
+
+
+@given(st.integers(1, 9), st.randoms(use_true_random=False))
+@settings(deadline=None, max_examples=30)
+def test_partitions_are_remembered_up_to_a_limit_and_what_is_read_again_of_others_is_still_known(
+    beyond: int, chance: random.Random
+) -> None:
+    """A topic that grows again and again: the twin's bookkeeping does not, and its windows know the re-sends."""
+    partitions = fold.POSITIONS_MAX + beyond
+    said = [delivery("a", [frame(NOW_MS + n, {"Vehicle.Speed": n}, "s", n)], 0, partition=n) for n in range(partitions)]
+    asset = Twin("a", Kind.VEHICLE)
+    fold.fold(asset, said)
+    asset = reborn(asset)
+    assert len(asset.positions) == fold.POSITIONS_MAX
+    again = [*said, *chance.sample(said, beyond)]
+    chance.shuffle(again)
+    fold.fold(asset, again)
+    assert len(asset.positions) == fold.POSITIONS_MAX
+    assert (asset.counters["frames"], asset.counters["uncertain"]) == (partitions, 0)
