@@ -38,7 +38,7 @@ class Plan(NamedTuple):
     fast_s: float
 
 
-_FULL: Final = Plan(vehicles=100_000, duration_s=20, fast_fleets=(20, 50, 100, 400), fast_s=4)
+_FULL: Final = Plan(vehicles=100_000, duration_s=20, fast_fleets=(50, 100, 200, 400), fast_s=4)
 _SMOKE: Final = Plan(vehicles=1_000, duration_s=3, fast_fleets=(5,), fast_s=0.5)
 
 

@@ -31,6 +31,8 @@ _CRANKING_DROP_V_PER_K: Final = 0.015
 _MILD_CELSIUS: Final = 10.0
 LOW_VOLTAGE_BATTERY_YEARS: Final = 5.0
 """Then it is replaced."""
+REST_V_LOST_BY_AGE: Final = 0.2
+"""From new to the end of its life."""
 _BATTERY_JOULES_PER_KELVIN_WH: Final = 6.0  # 6 kg of cells a kWh, 1 kJ/(kg·K)
 _WEAR_PERCENT_PER_MJ: Final = 70.0 / 4_500.0
 """4,500 MJ of friction wear pads from new to 70 %: 40,000 to 50,000 km of a mid-size car."""
@@ -144,6 +146,14 @@ def wear_brakes(state: Condition, friction_w: Floats, worn_out: Flags, step_s: f
     state.pad_wear += percent[:, None] * np.array([1.0, 1.0, 0.6, 0.6], dtype=np.float32)
     due = (state.pad_wear > PADS_REPLACED_AT) & ~worn_out[:, None]
     state.pad_wear = np.where(due, 1.0, np.minimum(state.pad_wear, 100.0))
+
+
+def age_low_voltage(state: Condition, years: float) -> None:
+    """12 V batteries age by so much, and are replaced at the end of their lives."""
+    aged = state.low_voltage_aged + singles(years / LOW_VOLTAGE_BATTERY_YEARS)
+    fresh = np.where(aged >= 1.0, aged - singles(1.0), aged)
+    state.rest_v -= REST_V_LOST_BY_AGE * (fresh - state.low_voltage_aged)
+    state.low_voltage_aged = fresh
 
 
 def service(state: Condition, odometer_m: Floats, parked: Flags) -> None:

@@ -23,6 +23,10 @@ _CELL_V: Final = 3.65
 _HYBRID_TARGET: Final = 0.55
 _PLUG_IN_TARGET: Final = 0.16
 _ENGINE_MIN_ON_S: Final = 25.0
+HEALTH_MIN: Final = 0.7
+"""Where warranties end, and batteries are replaced."""
+_HEALTH_LOST_A_YEAR: Final = 0.016
+_SPREAD_V_A_YEAR: Final = 0.001
 
 
 @dataclass(slots=True)
@@ -104,6 +108,14 @@ def settle(energy: Energy) -> None:
 def pack_resistance(energy: Energy) -> Floats:
     """Ohm. Cells of small (hybrid) packs are built for power, so resistance grows slower than capacity falls."""
     return 0.07 * (60_000.0 / np.maximum(energy.capacity_wh, 1_000.0)) ** 0.35
+
+
+def age_batteries(energy: Energy, years: float) -> None:
+    """Traction batteries lose capacity, and their cells drift apart; what is stored stays stored."""
+    kept = np.where(energy.has_battery, 1.0 - years * _HEALTH_LOST_A_YEAR, 1.0)
+    energy.state_of_health = singles(np.maximum(energy.state_of_health * kept, HEALTH_MIN))
+    energy.capacity_wh = singles(np.maximum(energy.capacity_wh * kept, energy.battery_wh))
+    energy.cell_spread_v = singles(energy.cell_spread_v + years * _SPREAD_V_A_YEAR)
 
 
 def consumption_wh_per_m(mass_kg: Floats) -> Floats:

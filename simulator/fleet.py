@@ -26,6 +26,9 @@ IGNITION_S: Final = 12.0
 """From switching on to rolling."""
 CRANKING_S: Final = 2.0
 _RETRY_S: Final = 600.0
+_AGES_EVERY_S: Final = 86_400.0
+"""Batteries change in weeks: a step would be lost in rounding."""
+_YEAR_S: Final = 365.25 * 86_400.0
 _RESERVE_M: Final = 25_000.0
 _RESERVE_TO_STATION_M: Final = 1_000.0
 
@@ -104,6 +107,8 @@ def step(fleet: Fleet, step_s: float) -> Happened:
     for station in happened.contactors.stuck.tolist():
         charging.fail(fleet.stations, station, WORN_CAUSE, fleet.now_s)
     _age(fleet, step_s)
+    if fleet.now_s % _AGES_EVERY_S < step_s:
+        _grow_older(fleet)
     return happened
 
 
@@ -226,3 +231,8 @@ def _age(fleet: Fleet, step_s: float) -> None:
     condition.advance_tyres(state, step_s)
     condition.wear_brakes(state, fleet.energy.friction_w, fleet.worn_out, step_s)
     condition.service(state, fleet.motion.odometer_m, ~driving)
+
+
+def _grow_older(fleet: Fleet) -> None:
+    condition.age_low_voltage(fleet.condition, _AGES_EVERY_S / _YEAR_S)
+    energy.age_batteries(fleet.energy, _AGES_EVERY_S / _YEAR_S)

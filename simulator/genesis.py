@@ -25,7 +25,7 @@ from simulator import (
 )
 from simulator.arrays import Flags, Floats, Integers, Rows, singles, stream
 from simulator.charging import Chargeable
-from simulator.condition import LOW_VOLTAGE_BATTERY_YEARS, SERVICE_INTERVAL_KM, Condition
+from simulator.condition import LOW_VOLTAGE_BATTERY_YEARS, REST_V_LOST_BY_AGE, SERVICE_INTERVAL_KM, Condition
 from simulator.energy import Energy
 from simulator.faults import Fault, FaultKind
 from simulator.fleet import Fleet
@@ -93,7 +93,7 @@ def _energy(traits: VehicleTraits) -> Energy:
     specs = [models.VEHICLES[index] for index in traits.model]
     powertrain = np.array([spec.powertrain for spec in specs], dtype=np.int8)
     age = identity.AGE_REFERENCE.year - traits.year
-    health = np.clip(1.0 - age * (0.012 + 0.008 * stream(seed, "ageing").random(count)), 0.7, 1.0)
+    health = np.clip(1.0 - age * (0.012 + 0.008 * stream(seed, "ageing").random(count)), energy.HEALTH_MIN, 1.0)
     capacity = singles(1_000.0 * _column([spec.battery_kwh for spec in specs]) * health)
     charge = 0.25 + 0.65 * stream(seed, "charge").random(count)
     charge = np.where(powertrain == Powertrain.HEV, 0.45 + 0.15 * charge, charge)
@@ -139,7 +139,7 @@ def _condition(traits: VehicleTraits, ambient: float) -> Condition:
         oil=air.copy(),
         battery=air.copy(),
         tyre=air.copy(),
-        rest_v=singles(12.72 - 0.2 * aged - 0.04 * stream(seed, "rest voltage").random(count)),
+        rest_v=singles(12.72 - REST_V_LOST_BY_AGE * aged - 0.04 * stream(seed, "rest voltage").random(count)),
         low_voltage_aged=singles(aged),
         charging_v=singles(13.65 + 0.45 * stream(seed, "charging voltage").random(count)),
         low_voltage=_zeros(count) + 12.6,

@@ -249,6 +249,36 @@ def _check_tyres(paths):
         assert lowest >= 0.93 * others[1]
 
 
+def test_batteries_are_a_month_older_after_a_month():
+    engine = _engine(3, vehicles=60)
+    state, energy = engine.fleet.condition, engine.fleet.energy
+    before = {
+        "aged": state.low_voltage_aged.copy(),
+        "rest": state.rest_v.copy(),
+        "health": energy.state_of_health.copy(),
+        "spread": energy.cell_spread_v.copy(),
+        "stored": energy.battery_wh.copy(),
+    }
+    engine.fleet.now_s = 86_398.0
+    for _ in range(5):  # across midnight
+        fleets.step(engine.fleet, 1.0)
+    before["stored"] = energy.battery_wh.copy()
+    for _ in range(29):
+        fleets._grow_older(engine.fleet)
+    aged = state.low_voltage_aged - before["aged"]
+    replaced = aged < 0
+    assert np.allclose(aged[~replaced], 30 / 365.25 / 5, rtol=1e-3)
+    assert np.allclose(state.rest_v - before["rest"], -0.2 * aged, atol=2e-5)
+    electric = energy.has_battery & (before["health"] > 0.72)
+    assert np.allclose(
+        energy.state_of_health[electric] / before["health"][electric], 1 - 0.016 * 30 / 365.25, atol=1e-5
+    )
+    assert np.allclose(energy.state_of_health[~energy.has_battery], before["health"][~energy.has_battery])
+    assert (energy.cell_spread_v > before["spread"]).all()
+    assert (energy.battery_wh == before["stored"]).all()
+    assert (energy.capacity_wh >= energy.battery_wh).all()
+
+
 @given(seeds, st.integers(1, 60), st.integers(0, 40))
 @hypothesis_settings(max_examples=20, deadline=None)
 def test_the_first_assets_are_the_same_in_a_larger_fleet(seed, count, more):
