@@ -53,7 +53,14 @@ def test_workers_share_partitions_and_take_over_those_of_one_that_left(fresh_kaf
     whole = first.assigned
     second = kafka.Source(settings)
     assert second.protocol == first.protocol
-    until(lambda: second.assigned > 0 and first.assigned + second.assigned == whole, first, second)
+    held: list[int] = []
+
+    def shared() -> bool:
+        held.append(first.assigned)
+        return second.assigned > 0 and first.assigned + second.assigned == whole
+
+    until(shared, first, second)
+    assert min(held) > 0, "a rebalance takes away only what moves"
     second.close()
     until(lambda: first.assigned == whole, first)
     first.close()
