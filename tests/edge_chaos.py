@@ -11,7 +11,6 @@ import random
 import secrets
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -277,17 +276,20 @@ def _unknown_or_changed(ledger: Ledger, mine: list[Arrival]) -> list[str]:
 
 
 def _disorder(asset_id: str, mine: list[Arrival]) -> list[str]:
-    """Within a stream as it arrived, and over all streams by sequence, messages come first in their order."""
-    by_stream: dict[Any, list[Arrival]] = defaultdict(list)
+    """Within a stream records come first in the order of their sequences; by sequence, messages in theirs.
+
+    A stream alone need not have messages in their order: what a broker sends again for want of a PUBACK may have come
+    first before the stream began.
+    """
+    orders = {"by sequence": [each.key.seq for each in sorted(mine, key=lambda each: (each.epoch, each.sequence))]}
     for each in mine:
-        by_stream[each.epoch, each.stream].append(each)
-    by_stream["by sequence"] = sorted(mine, key=lambda each: (each.epoch, each.sequence))
+        orders.setdefault(f"epoch {each.epoch}, stream {each.stream}", []).append(each.sequence)
     faults: list[str] = []
-    for stream, members in by_stream.items():
-        first = list(dict.fromkeys(each.key.seq for each in members))
+    for order, numbers in orders.items():
+        first = list(dict.fromkeys(numbers))
         if first != sorted(first):
             place = next(at for at, (a, b) in enumerate(itertools.pairwise(first)) if b < a)
-            faults.append(f"{asset_id}, {stream}: out of order at {first[max(0, place - 2) : place + 4]}")
+            faults.append(f"{asset_id}, {order}: out of order at {first[max(0, place - 2) : place + 4]}")
     return faults
 
 
