@@ -86,14 +86,14 @@ def stays_s(plans: Plans, rows: Rows, at_s: float, random: np.random.Generator) 
         low, high = (np.where(which < share_short, *bounds) for bounds in zip(short, long, strict=True))
         minutes = np.where(place == kind, low + u * (high - low), minutes)
     left_s = habits.duty(mine, rows, at_s).left_s
-    on_the_road = (place == Place.ERRAND) & mine.roams[rows] & (left_s > 0)
+    on_the_road = (place != Place.SITE) & mine.roams[rows] & (left_s > 0)
     minutes = np.where(on_the_road, _STOPS_MIN[0] + u * (_STOPS_MIN[1] - _STOPS_MIN[0]), minutes)
     goes_out = (which < _OUT_AT_NOON) & (left_s > 3.0 * _WORTH_GOING_S)
     at_work_s = np.maximum(left_s * np.where(goes_out, 0.3 + 0.3 * u, 1.0) + 600.0 * (early - 0.3), 300.0)
     until_errand_s = np.maximum(habits.until_errand_s(mine, rows, at_s, random), _AT_HOME_S)
     at_home_s = np.minimum(until_errand_s, habits.until_work_s(mine, rows, at_s, random))
-    stays_s = np.where(place == Place.HOME, at_home_s, np.where(place == Place.WORK, at_work_s, 60.0 * minutes))
-    return np.asarray(stays_s)
+    settled = np.where(place == Place.HOME, at_home_s, np.where(place == Place.WORK, at_work_s, 60.0 * minutes))
+    return np.asarray(np.where(on_the_road, 60.0 * minutes, settled))
 
 
 def next_places(

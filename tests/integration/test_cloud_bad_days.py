@@ -30,6 +30,14 @@ class FailingMongod(Mongod):
         return [*super().command(), "--setParameter", "enableTestCommands=1"]
 
 
+class RestlessMongod(Mongod):
+    """With checkpoints every two seconds: one that finds no room ends the server, and by default they are a minute
+    apart."""
+
+    def command(self) -> list[str]:
+        return [*super().command(), "--syncdelay", "2"]
+
+
 @pytest.fixture(scope="module")
 def mongod(processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
     with FailingMongod(processes, tmp_path_factory.mktemp("mongod")) as server:
@@ -180,7 +188,7 @@ def small_disk() -> Iterator[Path]:
 
 def test_a_full_disk_is_waited_out(processes: Processes, small_disk: Path) -> None:
     """mongod ends when it cannot write its log; with room again it is started, and the fold goes on where it was."""
-    with Mongod(processes, small_disk / "mongod") as server:
+    with RestlessMongod(processes, small_disk / "mongod") as server:
         world = World(server.url, "full", timeout_ms=500)
         worker = world.worker(*turns(5_000))
         stop, done = threading.Event(), 0
@@ -223,6 +231,7 @@ def _until_it_ends(server: Mongod, world: World) -> None:
         assert time.monotonic() < deadline, "mongod outlives a full disk"
         with contextlib.suppress(Exception):
             big.insert_many([{"x": secrets.token_bytes(1_000_000)} for _ in range(20)])
+        time.sleep(0.05)
 
 
 def _fill(ballast: Path) -> None:
