@@ -91,7 +91,7 @@ def _updates(client: "pymongo.MongoClient[dict[str, Any]]") -> int:
 def scenario_a(bench: Bench, broker: Server, workers: int = 1, seconds: int = 0) -> float:
     """500 cars with long batches; returns frames/s. At a fixed rate for `seconds`, too."""
     work = Workload(bench.size(500), 20, 10_000, _long_ago())
-    name = f"A on {broker.name}" + (f", {workers} workers" if workers > 1 else "")
+    name = _named(f"A on {broker.name}", workers)
     fresh_topics(broker)
     with bench.fold(broker, "bench_A", _ROOM, workers) as fold:
         greet(fold, broker, work, 0)
@@ -105,27 +105,31 @@ def scenario_a(bench: Bench, broker: Server, workers: int = 1, seconds: int = 0)
 def scenario_b(bench: Bench, broker: Server, workers: int = 1, seconds: int = 0) -> float:
     """100,000 cars, a frame each; returns frames/s. At a fixed rate for `seconds`, too."""
     work = Workload(bench.size(100_000), 1, 10_000, _long_ago())
-    name = f"B on {broker.name}" + (f", {workers} workers" if workers > 1 else "")
+    name = _named(f"B on {broker.name}", workers)
     fresh_topics(broker)
-    if seconds:
+    if seconds and workers == 1:
         workload.send(broker.url, topics.FLEET_SIGNALS, map(work.record, work.turn(0)))
         memory(bench, broker, work)
     with bench.fold(broker, "bench_B", _ROOM, workers) as fold:
         greet(fold, broker, work, 1)
         rate = burst(bench, name, fold, broker, work, range(2, B_TURNS))
         if seconds:
-            paced(bench, "B", fold, broker, work, seconds)
+            paced(bench, _named("B", workers), fold, broker, work, seconds)
     return rate
 
 
-def scenario_c(bench: Bench, broker: Server, seconds: int) -> None:
+def scenario_c(bench: Bench, broker: Server, seconds: int, workers: int = 1) -> None:
     """B at a fixed rate, with detection and history."""
     work = Workload(bench.size(100_000), 1, 10_000, _long_ago())
     fresh_topics(broker)
     told = {**_ROOM, "FOLD__DETECT": "true", "HISTORY__ENABLED": "true"}
-    with bench.fold(broker, "bench_B", told) as fold:
+    with bench.fold(broker, "bench_B", told, workers) as fold:
         greet(fold, broker, work, 0)
-        paced(bench, "C", fold, broker, work, seconds)
+        paced(bench, _named("C", workers), fold, broker, work, seconds)
+
+
+def _named(scenario: str, workers: int) -> str:
+    return scenario + (f", {workers} workers" if workers > 1 else "")
 
 
 def compare(
@@ -213,10 +217,12 @@ def b_and_c(bench: Bench, broker: Server, seconds: int, wanted: set[str]) -> Non
     work = Workload(bench.size(100_000), 1, 10_000, _long_ago())
     compare(bench, f"B on {broker.name}", "B", broker, work, 3, one, 2.0)
     if "workers" in wanted:
-        two = scenario_b(bench, broker, workers=2)
+        two = scenario_b(bench, broker, workers=2, seconds=seconds)
         bench.report.at_least("B: two workers against one, on the same cores", two, "frames/s", one, 1.6)
     if "C" in wanted:
         scenario_c(bench, broker, seconds)
+        if "workers" in wanted:
+            scenario_c(bench, broker, seconds, workers=2)
 
 
 def on_tansu(bench: Bench, wanted: set[str]) -> None:
