@@ -12,7 +12,7 @@ BYTES_MAX: Final = 1_000_000_000
 _MEASURED_EVERY: Final = 16
 """Writes of a twin after which its size is looked at again: that costs 1.2 µs, and a twin grows slowly."""
 _TWIN_BYTES: Final = 2_200
-_SIGNAL_BYTES: Final = 110
+_SIGNAL_BYTES: Final = 80
 _WINDOW_BYTES: Final = 410
 _INTERVAL_BYTES: Final = 130
 _POSITION_BYTES: Final = 300
