@@ -44,6 +44,7 @@ _WHOLE: Final = (
     "BRAKE_PADS_WORN",
     "WEAK_CELL",
     "MODEM_LOSS",
+    "SERVICE_MISSED",
 )
 """What never breaks here: frames of twenty signals do not show it, and a modem that keeps frames for half an hour says
 nothing about the age of what reaches the broker."""

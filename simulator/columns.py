@@ -65,6 +65,7 @@ VEHICLE: Final = (
     Column(f"{_ENGINE}.EngineCoolant.Level", "text"),
     Column(f"{_ENGINE}.EngineOil.Temperature", "float", 1.0, 1),
     Column(f"{_ENGINE}.EngineOil.Level", "text"),
+    Column(f"{_ENGINE}.EngineOil.LifeRemaining", "integer", 86_400.0),
     Column(f"{_POWERTRAIN}.FuelSystem.RelativeLevel", "integer", 1.0),
     Column(f"{_BATTERY}.StateOfCharge.Current", "float", 0.1, 2),
     Column(f"{_BATTERY}.StateOfCharge.Displayed", "float", 0.5, 1),

@@ -110,7 +110,8 @@ def tell_people(settings: SimulatorSettings, options: PeopleOptions) -> dict[str
     """`fleetfold-sim people`."""
     fleet = settings.fleet
     others = [asset for name, file in options.recorded for asset in recorded_assets(name, file)]
-    facts = people.facts(fleet.seed, fleet.vehicles, fleet.stations, options.now_ms, others)
+    missed = settings.faults.service_missed
+    facts = people.facts(fleet.seed, fleet.vehicles, fleet.stations, options.now_ms, others, missed)
     source = f"/fleetfold-sim/people/{fleet.seed}"
     counts = Counter(type(fact).__name__ for fact in facts)
     with ExitStack() as stack:

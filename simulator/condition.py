@@ -9,7 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from simulator.arrays import Flags, Floats, approach, singles
+from simulator.arrays import Flags, Floats, Rows, approach, singles
+from simulator.servicing import INTERVAL_KM
 
 WHEELS: Final = ("Row1.Wheel.Left", "Row1.Wheel.Right", "Row2.Wheel.Left", "Row2.Wheel.Right")
 PADS_REPLACED_AT: Final = 67.0
@@ -36,7 +37,19 @@ REST_V_LOST_BY_AGE: Final = 0.2
 _BATTERY_JOULES_PER_KELVIN_WH: Final = 6.0  # 6 kg of cells a kWh, 1 kJ/(kg·K)
 _WEAR_PERCENT_PER_MJ: Final = 70.0 / 4_500.0
 """4,500 MJ of friction wear pads from new to 70 %: 40,000 to 50,000 km of a mid-size car."""
-SERVICE_INTERVAL_KM: Final = 20_000.0
+_COMES_BEFORE_KM: Final = 300.0
+"""How long before a service is due the car is brought at the latest."""
+OIL_EVERY_S: Final = 10.0
+"""Oil wears in months: so often is often enough."""
+_IDLE_PER_S: Final = 13.0
+_TURNS_PER_M: Final = 0.5
+"""Revolutions of the engine in a second at idle, and in a metre beyond that."""
+_OIL_TURNS: Final = 30e6
+"""Weighted revolutions that use up an oil: about 20,000 km of mixed driving."""
+_OIL_WARM_CELSIUS: Final = 60.0
+_OIL_HOT_CELSIUS: Final = 120.0
+_COLD_WEARS: Final = 1.0 / 30.0
+_HOT_WEARS: Final = 1.0 / 15.0
 
 
 @dataclass(slots=True)
@@ -57,6 +70,10 @@ class Condition:
     cold_kpa: Floats
     pad_wear: Floats
     service_at_km: Floats
+    oil_life: Floats
+    """1 fresh, 0 used up, below that overdue."""
+    unserviced: Flags
+    """Cars whose owners do not come."""
     coolant_extra: Floats
     """How far above the thermostat a faulty cooling system settles, in K; 0 when healthy."""
     coolant_left: Floats
@@ -156,7 +173,34 @@ def age_low_voltage(state: Condition, years: float) -> None:
     state.low_voltage_aged = fresh
 
 
-def service(state: Condition, odometer_m: Floats, parked: Flags) -> None:
-    """An overdue service is done when the car is parked, at the latest 1,500 km after it was due."""
-    late = parked & (odometer_m / 1_000.0 > state.service_at_km + 1_500.0)
-    state.service_at_km = np.where(late, odometer_m / 1_000.0 + SERVICE_INTERVAL_KM, state.service_at_km)
+def wear_oil(state: Condition, engine_on: Flags, speed: Floats, seconds: float) -> None:
+    """Oil is used up by the engine's revolutions, each weighted by its temperature: cold starts and heat
+    count more.
+
+    The form is that of the first oil-change indicator (US patent 4,742,476); the weights are ours.
+    """
+    rows = np.flatnonzero(engine_on)
+    turns = seconds * (_IDLE_PER_S + _TURNS_PER_M * speed[rows])
+    cold = _COLD_WEARS * np.maximum(_OIL_WARM_CELSIUS - state.oil[rows], 0.0)
+    hot = _HOT_WEARS * np.maximum(state.oil[rows] - _OIL_HOT_CELSIUS, 0.0)
+    state.oil_life[rows] -= turns * (1.0 + cold + hot) / _OIL_TURNS
+
+
+def to_service_km(state: Condition, odometer_m: Floats, has_engine: Flags, rows: Rows) -> Floats:
+    """How far the cars of `rows` may still go: service is due by distance, or earlier when the oil is used up."""
+    by_distance = state.service_at_km[rows] - odometer_m[rows] / 1_000.0
+    oil = np.where(has_engine[rows], oil_km(state, rows), np.inf)
+    return np.minimum(by_distance, oil)
+
+
+def oil_km(state: Condition, rows: Rows) -> Floats:
+    """The life that is left in the oil, as a distance."""
+    return state.oil_life[rows] * INTERVAL_KM
+
+
+def service(state: Condition, odometer_m: Floats, has_engine: Flags, parked: Flags) -> None:
+    """Who comes, comes before it is due: the oil is changed, and everything counts from here."""
+    come = np.flatnonzero(parked & ~state.unserviced)
+    due = come[to_service_km(state, odometer_m, has_engine, come) < _COMES_BEFORE_KM]
+    state.service_at_km[due] = odometer_m[due] / 1_000.0 + INTERVAL_KM
+    state.oil_life[due] = 1.0

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from simulator import servicing
 from simulator.arrays import Rows, stream
 from simulator.identity import StationTraits, VehicleTraits
 from simulator.models import STATIONS, VEHICLES, Powertrain
@@ -37,6 +38,7 @@ class FaultKind(StrEnum):
     CONTACTOR_WEAR = "contactor_wear"
     MODEM_LOSS = "modem_loss"
     STATION_MODEM_LOSS = "station_modem_loss"
+    SERVICE_MISSED = "service_missed"
 
 
 DETECTOR_OF: Final = {
@@ -51,6 +53,7 @@ DETECTOR_OF: Final = {
     FaultKind.STATION_FAILURE: "station_faulted",
     FaultKind.ISOLATION_LOSS: "station_faulted",
     FaultKind.CONTACTOR_WEAR: "station_faulted",
+    FaultKind.SERVICE_MISSED: "service_overdue",
 }
 """Which finding each fault must lead to. The others lead to none: a stored code without a lamp is nothing to act on,
 a thermostat, lost oil or a weak cell lead to a trouble code, and a twin shows by its age that a modem is silent."""
@@ -130,22 +133,30 @@ def plan(settings: FaultSection, vehicles: VehicleTraits, stations: StationTrait
     """The faults of a run, by onset. An asset has at most one."""
     random = stream(vehicles.seed, "faults")
     powertrain = np.array([VEHICLES[model].powertrain for model in vehicles.model], dtype=np.int64)
+    faults = _missed_services(settings, vehicles)
+    missed = rows_of(faults, FaultKind.SERVICE_MISSED)
     free = random.permutation(len(vehicles))
-    faults: list[Fault] = []
+    free = free[~np.isin(free, missed)]
     for kind in FaultKind:
         rate = getattr(settings, kind.value)
-        if kind in STATION_KINDS:
+        if kind in STATION_KINDS or kind is FaultKind.SERVICE_MISSED:
             continue
         able = free[np.isin(powertrain[free], list(_ABLE[kind]))] if kind in _ABLE else free
-        chosen = able[: _count(rate, len(vehicles))]
+        chosen = able[: count(rate, len(vehicles))]
         free = free[~np.isin(free, chosen)]
         faults += [_vehicle_fault(kind, int(row), int(powertrain[row]), settings, random) for row in chosen]
     faults += _station_faults(settings, stations, random)
     return sorted(faults, key=lambda fault: (fault.onset_s, fault.kind, fault.row))
 
 
-def _count(rate: float, assets: int) -> int:
-    """A handful; at least one of each kind in a fleet that is large enough to spare it."""
+def _missed_services(settings: FaultSection, vehicles: VehicleTraits) -> list[Fault]:
+    """Who has missed one is told by the lives of the cars, too: it depends on the seed and the share alone."""
+    rows = np.flatnonzero(servicing.missed(vehicles, count(settings.service_missed, len(vehicles))))
+    return [Fault(FaultKind.SERVICE_MISSED, row, 0.0) for row in rows.tolist()]
+
+
+def count(rate: float, assets: int) -> int:
+    """How many of a kind: at least one of each kind in a fleet that is large enough to spare it."""
     return max(round(rate * assets), 1 if rate > 0 and assets >= 10 else 0)
 
 
@@ -170,11 +181,11 @@ def _station_faults(settings: FaultSection, stations: StationTraits, random: np.
     is_dc = np.array([STATIONS[model].is_dc for model in stations.model], dtype=np.bool_)
     order: Rows = random.permutation(len(stations))
     by_connector = np.concatenate([order[~is_dc[order]], order[is_dc[order]]])  # long AC sessions show it best
-    hot = by_connector[: _count(settings.connector_overheating, len(stations))]
+    hot = by_connector[: count(settings.connector_overheating, len(stations))]
     rest = order[~np.isin(order, hot)]
-    fading = rest[is_dc[rest]][: _count(settings.isolation_loss, len(stations))]
+    fading = rest[is_dc[rest]][: count(settings.isolation_loss, len(stations))]
     rest = rest[~np.isin(rest, fading)]
-    failed = rest[: _count(settings.station_failure, len(stations))]
+    failed = rest[: count(settings.station_failure, len(stations))]
     faults = [
         Fault(FaultKind.CONNECTOR_OVERHEATING, int(row), _onset_s(settings, random), size=float(random.random()))
         for row in hot
@@ -186,7 +197,7 @@ def _station_faults(settings: FaultSection, stations: StationTraits, random: np.
         faults.append(Fault(FaultKind.STATION_FAILURE, int(row), _onset_s(settings, random), cause))
     rest = rest[~np.isin(rest, failed)]
     for kind in (FaultKind.CONTACTOR_WEAR, FaultKind.STATION_MODEM_LOSS):
-        chosen, rest = np.split(rest, [_count(getattr(settings, kind.value), len(stations))])
+        chosen, rest = np.split(rest, [count(getattr(settings, kind.value), len(stations))])
         faults += [Fault(kind, int(row), _onset_s(settings, random), size=float(random.random())) for row in chosen]
     return faults
 

@@ -230,7 +230,9 @@ def _age(fleet: Fleet, step_s: float) -> None:
     condition.advance_low_voltage(state, ambient, charged, cranking, singles(fleet.mode_s), noise)
     condition.advance_tyres(state, step_s)
     condition.wear_brakes(state, fleet.energy.friction_w, fleet.worn_out, step_s)
-    condition.service(state, fleet.motion.odometer_m, ~driving)
+    if fleet.now_s % condition.OIL_EVERY_S < step_s:
+        condition.wear_oil(state, fleet.energy.engine_on, fleet.motion.speed, condition.OIL_EVERY_S)
+        condition.service(state, fleet.motion.odometer_m, fleet.energy.has_engine, ~driving)
 
 
 def _grow_older(fleet: Fleet) -> None:

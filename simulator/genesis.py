@@ -19,13 +19,14 @@ from simulator import (
     motion,
     plans,
     roads,
+    servicing,
     stations,
     weather,
     world,
 )
 from simulator.arrays import Flags, Floats, Integers, Rows, singles, stream
 from simulator.charging import Chargeable
-from simulator.condition import LOW_VOLTAGE_BATTERY_YEARS, REST_V_LOST_BY_AGE, SERVICE_INTERVAL_KM, Condition
+from simulator.condition import LOW_VOLTAGE_BATTERY_YEARS, REST_V_LOST_BY_AGE, Condition
 from simulator.energy import Energy
 from simulator.faults import Fault, FaultKind
 from simulator.fleet import Fleet
@@ -62,7 +63,7 @@ def create(seed: int, vehicle_count: int, station_count: int, start_s: float, pl
             odometer_m=identity.odometer_m(traits),
         ),
         energy=_energy(traits),
-        condition=_condition(traits, weather.at(seed, start_s).celsius),
+        condition=_condition(traits, weather.at(seed, start_s).celsius, _missed(vehicle_count, planned)),
         plans=planned_days,
         cars=_chargeable(traits),
         stations=stations.create(identity.stations(seed, station_count)),
@@ -124,15 +125,22 @@ def _energy(traits: VehicleTraits) -> Energy:
     )
 
 
-def _condition(traits: VehicleTraits, ambient: float) -> Condition:
+def _missed(count: int, planned: list[Fault]) -> Flags:
+    """Which cars were not at their last service."""
+    missed = np.zeros(count, dtype=np.bool_)
+    missed[faults.rows_of(planned, FaultKind.SERVICE_MISSED)] = True
+    return missed
+
+
+def _condition(traits: VehicleTraits, ambient: float, missed: Flags) -> Condition:
     count, seed = len(traits), traits.seed
     placard = _column([models.VEHICLES[index].placard_kpa for index in traits.model])
     offset = singles(stream(seed, "weather").normal(0.0, 0.8, count))
     air = singles(ambient + offset)
     years = identity.AGE_REFERENCE.year - traits.year + stream(seed, "low voltage battery").random(count)
     aged = (years % LOW_VOLTAGE_BATTERY_YEARS) / LOW_VOLTAGE_BATTERY_YEARS
-    driven_km = identity.odometer_m(traits) / 1_000.0
-    until_service = SERVICE_INTERVAL_KM * stream(seed, "service").random(count) + 100.0
+    serviced_km = servicing.last(traits, missed).odometer_km
+    since_service = (identity.odometer_m(traits) / 1_000.0 - serviced_km) / servicing.INTERVAL_KM
     return Condition(
         ambient_offset=offset,
         coolant=air.copy(),
@@ -146,7 +154,9 @@ def _condition(traits: VehicleTraits, ambient: float) -> Condition:
         low_voltage_a=_zeros(count),
         cold_kpa=singles(placard[:, None] * (0.98 + 0.04 * stream(seed, "tyres").random((count, 4)))),
         pad_wear=4.0 + 58.0 * np.repeat(stream(seed, "pads").random((count, 2)), 2, axis=1),
-        service_at_km=driven_km + until_service,
+        service_at_km=serviced_km + servicing.INTERVAL_KM,
+        oil_life=1.0 - since_service * (0.9 + 0.1 * stream(seed, "oil life").random(count)),
+        unserviced=missed,
         coolant_extra=_zeros(count),
         coolant_left=_zeros(count) + 1.0,
         coolant_loss_per_s=_zeros(count),

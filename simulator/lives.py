@@ -7,14 +7,15 @@ before any simulated telemetry, and its odometer in the workshop is below the on
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
-from simulator import identity, recalls
-from simulator.arrays import stream
+from simulator import identity, recalls, servicing
+from simulator.arrays import Flags, stream
 from simulator.identity import VehicleTraits
+from simulator.servicing import LAST_PAST_DAY
 from wire.messages import Attributes, LifecycleStep
 from wire.topics import Kind
 
@@ -23,14 +24,12 @@ StepName = Literal[
     "shipped", "sold", "delivered", "serviced", "recalled", "resold", "scrapped",
 ]  # fmt: skip
 
-LAST_PAST_DAY: Final = datetime(2025, 5, 1, 12, tzinfo=UTC)
-"""Everything that has happened to a car that drives, has happened by then."""
 ON_ORDER_SHARE: Final = 0.05
 SCRAPPED_SHARE: Final = 0.03
 FIRST_OTHER: Final = 900_000
 """Numbers of the cars that do not drive begin here; VINs and plates are told apart up to a million."""
 _RESOLD_SHARE: Final = 0.3
-_SERVICE_INTERVAL: Final = timedelta(days=520)
+_ORDER: Final = "WO-"
 _SCRAPPED_AFTER_DAYS: Final = (2_400, 3_600)
 _PRODUCTION: Final[tuple[tuple[StepName, float], ...]] = (
     ("body_built", 4.0),
@@ -61,11 +60,17 @@ class Life(NamedTuple):
     scrapped: datetime | None
 
 
-def driving(traits: VehicleTraits) -> Iterator[Life]:
-    """The lives of the cars that drive."""
+def driving(traits: VehicleTraits, missed: Flags) -> Iterator[Life]:
+    """The lives of the cars that drive; those who `missed` their last service did not have it."""
     odometer_m = identity.odometer_m(traits).tolist()
     for index in range(len(traits)):
-        yield _life(traits, index, identity.delivered(traits, index), odometer_m[index], None)
+        life = _life(traits, index, identity.delivered(traits, index), odometer_m[index], None)
+        yield _without_last_service(life) if missed[index] else life
+
+
+def _without_last_service(life: Life) -> Life:
+    regular = [step for step in life.steps if step.step == "serviced" and (step.reference or "").startswith(_ORDER)]
+    return life._replace(steps=[step for step in life.steps if step is not regular[-1]])
 
 
 def on_order(seed: int, driving_count: int, now: datetime) -> Iterator[Life]:
@@ -116,8 +121,8 @@ def _life(
         steps.append(_Step("resold", resold, "München"))
     if scrapped_on is not None:
         steps.append(_Step("scrapped", scrapped_on, BREAKER))
-    per_year_m = float(traits.kilometres_per_year[index]) * 1_000.0
-    told = [_message(asset_id, step, _odometer_m(step.when, delivered, per_year_m, odometer_m)) for step in steps]
+    per_year = float(traits.kilometres_per_year[index])
+    told = [_message(asset_id, step, _odometer_m(step.when, delivered, per_year, odometer_m)) for step in steps]
     told.sort(key=lambda step: (step.ts, step.step))
     return Life(asset_id, index, told, ordered, delivered, resold, scrapped_on)
 
@@ -167,10 +172,11 @@ def _making(traits: VehicleTraits, index: int, ordered: datetime, delivered: dat
 
 def _use(traits: VehicleTraits, index: int, delivered: datetime, until: datetime) -> Iterator[_Step]:
     """Regular services, and recalls with the repair where the owner came for it."""
-    number, when = 0, delivered + _SERVICE_INTERVAL
+    every = timedelta(days=float(servicing.interval_days(traits.kilometres_per_year[index])))
+    number, when = 0, delivered + every
     while when < until:
         yield _Step("serviced", when, WORKSHOP, reference=work_order(traits.seed, index, number))
-        number, when = number + 1, when + _SERVICE_INTERVAL
+        number, when = number + 1, when + every
     for recall in recalls.of(traits, index):
         announced, repaired = recall.announced, recall.repaired
         if delivered < announced < until:
@@ -181,7 +187,7 @@ def _use(traits: VehicleTraits, index: int, delivered: datetime, until: datetime
 
 def work_order(seed: int, index: int, number: int) -> str:
     """The workshop's number of a regular service."""
-    return f"WO-{seed}-{index:06d}-{number + 1}"
+    return f"{_ORDER}{seed}-{index:06d}-{number + 1}"
 
 
 def _resold(seed: int, index: int, delivered: datetime, until: datetime) -> datetime | None:
@@ -193,10 +199,10 @@ def _resold(seed: int, index: int, delivered: datetime, until: datetime) -> date
     return resold.replace(minute=0, second=0, microsecond=0)
 
 
-def _odometer_m(when: datetime, delivered: datetime, per_year_m: float, most_m: float) -> int | None:
-    """None before delivery; never above what telemetry begins with."""
-    years = (when - delivered).days / 365.25
-    return None if years < 0 else int(min(years * per_year_m, 0.99 * most_m))
+def _odometer_m(when: datetime, delivered: datetime, kilometres_per_year: float, most_m: float) -> int | None:
+    """None before delivery."""
+    days = float((when - delivered).days)
+    return None if days < 0 else int(servicing.driven_m(days, kilometres_per_year, most_m))
 
 
 def _ms(moment: datetime) -> int:

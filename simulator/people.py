@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 from msgspec import structs
 
-from simulator import customers, identity, lives, relations
+from simulator import customers, faults, identity, lives, relations, servicing
 from simulator.arrays import stream
 from simulator.identity import StationTraits
 from simulator.lives import Life
@@ -44,13 +44,22 @@ class OtherAsset(NamedTuple):
 
 
 def facts(
-    seed: int, vehicle_count: int, station_count: int, now_ms: int, others: Iterable[OtherAsset] = ()
+    seed: int,
+    vehicle_count: int,
+    station_count: int,
+    now_ms: int,
+    others: Iterable[OtherAsset] = (),
+    services_missed: float = 0.0,
 ) -> list[Fact]:
-    """All facts, in the order in which they become known, which is not the order in which they happened."""
+    """All facts, in the order in which they become known, which is not the order in which they happened.
+
+    `services_missed`: the share of the cars whose owners did not come to their last service, as in `FaultSection`.
+    """
     vehicles, stations = identity.vehicles(seed, vehicle_count), identity.stations(seed, station_count)
     now = datetime.fromtimestamp(now_ms / 1_000, UTC)
     known: list[Fact] = []
-    for life in lives.driving(vehicles):
+    missed = servicing.missed(vehicles, faults.count(services_missed, vehicle_count))
+    for life in lives.driving(vehicles, missed):
         known += _told(seed, life, list(_driving_roles(seed, life, now_ms)))
     for life in lives.on_order(seed, vehicle_count, now):
         known += _told(seed, life, [_buyer(seed, life)])

@@ -23,7 +23,8 @@ _LOCKED_AFTER_S: Final = 40.0
 _IDLE_RPM: Final = 780.0
 _RPM_PER_M_S: Final = np.array([230.0, 132.0, 92.0, 70.0, 55.0])
 _FIRMWARE: Final = ("2.4.1", "2.5.0", "3.0.2")
-_SERVICE_S_PER_KM: Final = 2_300.0  # about 13,700 km a year
+_SERVICE_SOON_KM: Final = 1_000.0
+_YEAR_S: Final = 365.25 * 86_400.0
 
 Values = dict[str, Any]
 
@@ -222,7 +223,10 @@ def _charging(fleet: Fleet, rows: Rows, soc: Floats, inlet_w: Floats) -> Values:
 def _body(fleet: Fleet, rows: Rows) -> Values:
     state = fleet.condition
     pressure = condition.tyre_pressure_kpa(state.cold_kpa[rows], state.tyre[rows])
-    to_service_km = state.service_at_km[rows] - fleet.motion.odometer_m[rows] / 1_000.0
+    has_engine = fleet.energy.has_engine
+    to_service_km = condition.to_service_km(state, fleet.motion.odometer_m, has_engine, rows)
+    oil_km = np.where(has_engine[rows], condition.oil_km(state, rows), np.nan)
+    s_per_km = _YEAR_S / fleet.traits.kilometres_per_year[rows]
     weak = state.low_voltage_drop[rows] > 0
     values: Values = {
         "Vehicle.LowVoltageBattery.CurrentCurrent": state.low_voltage_a[rows],
@@ -230,9 +234,10 @@ def _body(fleet: Fleet, rows: Rows) -> Values:
         "Vehicle.Exterior.AirTemperature": fleet.ambient + state.ambient_offset[rows],
         "Vehicle.Powertrain.Type": fleet.energy.powertrain[rows],
         "Vehicle.Powertrain.Range": energy.range_m(fleet.energy, fleet.motion.mass_kg, rows),
-        "Vehicle.Service.IsServiceDue": to_service_km < 0,
+        "Vehicle.Service.IsServiceDue": to_service_km < _SERVICE_SOON_KM,
         "Vehicle.Service.DistanceToService": to_service_km,
-        "Vehicle.Service.TimeToService": to_service_km * _SERVICE_S_PER_KM,
+        "Vehicle.Service.TimeToService": to_service_km * s_per_km,
+        "Vehicle.Powertrain.CombustionEngine.EngineOil.LifeRemaining": oil_km * s_per_km,
         "Vehicle.VehicleIdentification.Brand": fleet.traits.model[rows],
         "Vehicle.VehicleIdentification.Model": fleet.traits.model[rows],
         "Vehicle.VehicleIdentification.Year": fleet.traits.year[rows],

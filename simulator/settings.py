@@ -75,6 +75,8 @@ class FaultSection(Section):
     modem_loss: Rate = 0.01
     """A car's modem dies: it is silent, and sends what it kept when the modem is replaced."""
     station_modem_loss: Rate = 0.05
+    service_missed: Rate = 0.02
+    """The owner has not come to the last service: the car drives on with worn-out oil."""
     from_the_start: Rate = 0.5
     """Share of the faults that are there when the run begins."""
     onset_s_max: float = Field(900.0, ge=0.0)

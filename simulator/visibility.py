@@ -84,6 +84,10 @@ def _cells(table: Table, last: Floats, volts: float) -> Flags:
     return np.asarray(_column(table, last, f"{prefix}.Max") - _column(table, last, f"{prefix}.Min") > volts)
 
 
+def _service(table: Table, last: Floats, kilometres: float) -> Flags:
+    return np.asarray(_column(table, last, "Vehicle.Service.DistanceToService") < kilometres)
+
+
 def _connector(table: Table, last: Floats, celsius: float) -> Flags:
     return np.asarray(_column(table, last, "Station.TemperatureSensor.Temperature") > celsius)
 
@@ -110,6 +114,7 @@ _VISIBLE: Final = {
     FaultKind.MODEM_LOSS: Sign(_code, 1.0),
     FaultKind.STATION_MODEM_LOSS: Sign(_signal, -110.0),
     FaultKind.THERMOSTAT_STUCK_OPEN: Sign(_lamp, 1.0),
+    FaultKind.SERVICE_MISSED: Sign(_service, 0.0),
 }
 _FAILED: Final = {
     FaultKind.WEAK_LOW_VOLTAGE_BATTERY: Sign(_low_voltage, 10.5),

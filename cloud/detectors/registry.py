@@ -8,6 +8,7 @@ from cloud.detectors.connector_over_temperature import ConnectorOverTemperature
 from cloud.detectors.coolant_overheating import CoolantOverheating
 from cloud.detectors.diagnostic_trouble_code import DiagnosticTroubleCode
 from cloud.detectors.low_voltage_battery import LowVoltageBattery
+from cloud.detectors.service_overdue import ServiceOverdue
 from cloud.detectors.station_faulted import StationFaulted
 from cloud.detectors.tyre_pressure_low import TyrePressureLow
 
@@ -19,5 +20,6 @@ DETECTORS: Final[tuple[Detector, ...]] = (
     BrakePadsWorn(),
     ConnectorOverTemperature(),
     StationFaulted(),
+    ServiceOverdue(),
 )
 NAMES: Final = tuple(detector.name for detector in DETECTORS)

@@ -2,7 +2,7 @@
 
 The conditions are those of the field, evaluated on what was sent, in order of source time: 12 V below 11.8 V while
 parked; coolant from 110 °C; a tyre at 75 % of its peers or less; a trouble code with the lamp on; pads above 90 %;
-a connector above 90 °C; a station that says it is faulted.
+a connector above 90 °C; a station that says it is faulted; a service that is overdue by distance.
 """
 
 import statistics
@@ -55,6 +55,10 @@ def _faulted(now: Newest) -> bool:
     return now.get("Station.ChargingStation.AvailabilityState") == "Faulted"
 
 
+def _overdue(now: Newest) -> bool:
+    return bool(now.get("Vehicle.Service.DistanceToService", 0.0) < 0)
+
+
 CONDITIONS: Final[dict[str, Callable[[Newest], bool]]] = {
     "low_voltage_battery": _low_voltage,
     "coolant_overheating": _coolant,
@@ -63,6 +67,7 @@ CONDITIONS: Final[dict[str, Callable[[Newest], bool]]] = {
     "brake_pads_worn": _pads,
     "connector_over_temperature": _connector,
     "station_faulted": _faulted,
+    "service_overdue": _overdue,
 }
 
 

@@ -63,6 +63,8 @@ STATE = "Vehicle.LowVoltageSystemState"
 CONNECTOR = "Station.TemperatureSensor.Temperature"
 AVAILABILITY = "Station.ChargingStation.AvailabilityState"
 PADS = "Vehicle.Chassis.Axle.Row1.Wheel.Left.Brake.PadWear"
+TO_SERVICE = "Vehicle.Service.DistanceToService"
+OIL_LIFE = "Vehicle.Powertrain.CombustionEngine.EngineOil.LifeRemaining"
 MIL, COUNT, LIST = (f"Vehicle.Diagnostics.{leaf}" for leaf in ("IsMILOn", "DTCCount", "DTCList"))
 
 CASES = [
@@ -72,6 +74,8 @@ CASES = [
     (Kind.VEHICLE, tyres(240, 240, 185, 240), tyres(240, 240, 236, 240), "tyre_pressure_low/row2_left", "service"),
     (Kind.VEHICLE, {MIL: True, COUNT: 1}, {MIL: False, COUNT: 0}, "diagnostic_trouble_code/lamp", "service"),
     (Kind.VEHICLE, {PADS: 93}, {PADS: 2}, "brake_pads_worn/row1_left", "service"),
+    (Kind.VEHICLE, {TO_SERVICE: -40.0}, {TO_SERVICE: 20_000.0}, "service_overdue/service", "service"),
+    (Kind.VEHICLE, {OIL_LIFE: -86_400}, {OIL_LIFE: 40_000_000}, "service_overdue/engine_oil", "service"),
     (Kind.STATION, {CONNECTOR: 96.0}, {CONNECTOR: 35.0}, "connector_over_temperature/connector", "service"),
     (Kind.STATION, {CONNECTOR: 125.0}, {CONNECTOR: 35.0}, "connector_over_temperature/connector", "critical"),
     (Kind.STATION, {AVAILABILITY: "Faulted"}, {AVAILABILITY: "Available"}, "station_faulted/station", "critical"),

@@ -254,6 +254,11 @@ _PRESSURES = {_WHEEL.format(r, s) + ".Tire.Pressure": 240 for r in ("Row1", "Row
             {"Station.TemperatureSensor.Temperature": 90.0},
         ),
         (
+            "service_overdue",
+            {"Vehicle.Service.DistanceToService": -1.0},
+            {"Vehicle.Service.DistanceToService": 0.0},
+        ),
+        (
             "station_faulted",
             {"Station.ChargingStation.AvailabilityState": "Faulted"},
             {"Station.ChargingStation.AvailabilityState": "Unavailable"},
