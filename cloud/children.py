@@ -1,7 +1,9 @@
 """Work in a process of its own that ends with this one, however that ends."""
 
 import multiprocessing
+import os
 import threading
+import time
 from collections.abc import Callable
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
@@ -10,9 +12,12 @@ from typing import Final
 import structlog
 
 from cloud.config import CloudSettings
-from runtime import logs, stopping
+from runtime import exits, logs, stopping
 
 log: Final = structlog.get_logger()
+
+_LAST_STEPS_S: Final = 0.5
+"""For a parent whose children were killed."""
 
 Work = Callable[[CloudSettings, threading.Event], None]
 
@@ -25,14 +30,21 @@ def start(name: str, work: Work, settings: CloudSettings) -> BaseProcess:
     return process
 
 
-def stop(process: BaseProcess, limit_s: float) -> None:
-    """SIGTERM, and SIGKILL after `limit_s`."""
-    process.terminate()
-    process.join(limit_s)
-    if process.is_alive():
+def end_within(stop: threading.Event, limit_s: float) -> None:
+    """From the moment that `stop` is set this process and its children have `limit_s` to end by themselves; a server
+    that hangs could hold them up for longer. A kill loses nothing: what was not written is read again."""
+    threading.Thread(target=_end_all, args=(stop, limit_s), name="stop-limit", daemon=True).start()
+
+
+def _end_all(stop: threading.Event, limit_s: float) -> None:
+    stop.wait()
+    time.sleep(limit_s)
+    for process in multiprocessing.active_children():
         log.warning("does not stop, killed; it will read again what it had not written", process=process.name)
         process.kill()
-        process.join()
+    time.sleep(_LAST_STEPS_S)
+    log.warning("does not stop, ended; what was not written will be read again")
+    os._exit(exits.OK)
 
 
 def _child(work: Work, settings: CloudSettings, name: str) -> None:
@@ -41,10 +53,13 @@ def _child(work: Work, settings: CloudSettings, name: str) -> None:
     stop = stopping.stop_event()
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=_end_with, args=(parent.sentinel, stop), name="parent", daemon=True).start()
+    orphaned = threading.Event()
+    end_within(orphaned, settings.fold.stop_limit_s)  # a parent that lives sees to it itself
+    threading.Thread(target=_end_with, args=(parent.sentinel, orphaned, stop), name="parent", daemon=True).start()
     work(settings, stop)
 
 
-def _end_with(sentinel: int, stop: threading.Event) -> None:
+def _end_with(sentinel: int, *events: threading.Event) -> None:
     connection.wait([sentinel])
-    stop.set()
+    for event in events:
+        event.set()

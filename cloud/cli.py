@@ -41,12 +41,13 @@ def fold(
     loaded = _load(config, check)
     if workers is not None:
         loaded = loaded.model_copy(update={"fold": loaded.fold.model_copy(update={"workers": workers})})
-    from cloud import service  # numpy and the scheduler are not needed to ask questions
+    from cloud import children, service  # numpy and the scheduler are not needed to ask questions
     from cloud import workers as several
     from cloud.history import service as history_service
 
     stop = stopping.stop_event()
-    with history_service.beside(loaded):
+    children.end_within(stop, loaded.fold.stop_limit_s)
+    with history_service.beside(loaded, stop):
         (service if loaded.fold.workers == 1 else several).run(loaded, stop)
 
 
@@ -65,9 +66,12 @@ def rebuild(
 def history_run(config: ConfigOption = None, check: CheckOption = False) -> None:
     """Keep history until SIGTERM or Ctrl-C. Only needed where `history.enabled` is false: else `fold` does it too."""
     loaded = _load(config, check)
+    from cloud import children
     from cloud.history import service
 
-    service.run(loaded, stopping.stop_event())
+    stop = stopping.stop_event()
+    children.end_within(stop, loaded.fold.stop_limit_s)
+    service.run(loaded, stop)
 
 
 @app.command()

@@ -53,6 +53,9 @@ class FoldSettings(Section):
     """Of all that waits so. Above it, the partitions that it comes from are not read on."""
     twin_bytes_max: int = Field(1_000_000, ge=16_384, le=7_000_000)
     """Largest half of a twin's document: the fold's and the linker's are checked apart. MongoDB's limit is 16 MB."""
+    stop_limit_s: int = Field(20, ge=1, le=600)
+    """From SIGTERM to the end of all processes, also of the keeper of history. What has not ended by itself then is
+    ended; what it had not written is read again."""
     silent_after_s: int = Field(900, ge=1)
     silence_check_interval_s: int = Field(15, ge=1)
     relink_interval_s: int = Field(30, ge=1)

@@ -33,7 +33,9 @@ _SILENCE_MAX_MS: Final = 15_000
 _ERROR_LOG_INTERVAL_S: Final = 30.0
 _CHUNK_RECORDS: Final = 500
 _LEAVE_LIMIT_S: Final = 5.0
-"""Leaving takes a moment, or while no broker answers over a minute, after which the group has noticed by itself."""
+"""Leaving takes a moment, or while no broker answers over a minute, after which the group has noticed by itself. The
+time that no broker was heard before counts, too."""
+_LEAVE_MIN_S: Final = 1.0
 
 
 class Source:
@@ -210,7 +212,7 @@ class Source:
         """Commit, and leave the group; where no broker answers, without a word."""
         leaving = threading.Thread(target=self._leave, name="leaving", daemon=True)
         leaving.start()
-        leaving.join(_LEAVE_LIMIT_S)
+        leaving.join(max(_LEAVE_MIN_S, _LEAVE_LIMIT_S - self.hearing.silent_ms / 1000))
         if leaving.is_alive():
             log.warning("no broker answers: left without a word, and perhaps without the last offsets")
 

@@ -1,5 +1,6 @@
 """MongoDB: a client with bounded waits, and writes that are safe to repeat and patient while it is away."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -43,6 +44,10 @@ _FOR_NOW: Final = frozenset(
 )
 """The server's codes (MongoDB, `error_codes.yml`) for what passes: nothing is wrong with what was to be written."""
 _DUPLICATE_KEY: Final = 11000
+SELECTION_MS_MAX: Final = 2_000
+"""How long who tries again anyway lets the driver look for a server: nothing ends that but its success."""
+_NAP_S: Final = 0.2
+_LOG_INTERVAL_S: Final = 30.0
 
 
 class StoppedError(Exception):
@@ -62,11 +67,11 @@ class Written:
     """Of twins: indexes of those that somebody else wrote, and perhaps of some that were written."""
 
 
-def connect(settings: MongoSettings) -> Client:
+def connect(settings: MongoSettings, selection_ms_max: int | None = None) -> Client:
     """A client with bounded waits; nothing is contacted yet. Times come back as milliseconds."""
     return MongoClient(
         settings.uri.get_secret_value(),
-        serverSelectionTimeoutMS=settings.timeout_ms,
+        serverSelectionTimeoutMS=min(settings.timeout_ms, selection_ms_max or settings.timeout_ms),
         connectTimeoutMS=settings.timeout_ms,
         socketTimeoutMS=settings.timeout_ms,
         retryWrites=True,
@@ -75,7 +80,8 @@ def connect(settings: MongoSettings) -> Client:
 
 
 class Mongo:
-    """One database. While it is away every call waits, and calls `while_waiting` between tries."""
+    """One database. While it is away every call waits, and calls `while_waiting` at least once a second or two; what
+    that raises ends the wait."""
 
     def __init__(
         self, client: Client, settings: MongoSettings, while_waiting: Callable[[], None]
@@ -87,6 +93,7 @@ class Mongo:
             settings.database, codec_options=options, write_concern=concern, read_concern=ReadConcern("majority")
         )
         self._while_waiting = while_waiting
+        self._quiet_until_s = 0.0
         self.waits = 0
 
     def bulk(self, collection: str, writes: Sequence[Write]) -> Written:
@@ -110,14 +117,22 @@ class Mongo:
             retry=retry_if_exception(_passes),
             wait=wait_random_exponential(multiplier=0.2, max=5),
             before_sleep=self._on_wait,
+            sleep=self._sleep,
         )
         return retrying(operation)
+
+    def _sleep(self, seconds: float) -> None:
+        until_s = time.monotonic() + seconds
+        while (left_s := until_s - time.monotonic()) > 0:
+            self._while_waiting()
+            time.sleep(min(left_s, _NAP_S))
 
     def _on_wait(self, state: RetryCallState) -> None:
         self.waits += 1
         error = state.outcome.exception() if state.outcome else None
-        log.warning("database away, trying again", attempt=state.attempt_number, error=str(error)[:200])
-        self._while_waiting()
+        if time.monotonic() >= self._quiet_until_s:
+            self._quiet_until_s = time.monotonic() + _LOG_INTERVAL_S
+            log.warning("database away, trying again", attempt=state.attempt_number, error=str(error)[:200])
 
     def _bulk(self, collection: str, writes: Sequence[Write]) -> Written:
         try:

@@ -38,7 +38,7 @@ def run(settings: CloudSettings, stop: threading.Event) -> None:
 
     source = Source(settings.kafka, while_waiting=waiting)
     metrics.partitions.set_function(lambda: source.assigned)
-    client = mongo.connect(settings.mongo)
+    client = mongo.connect(settings.mongo, mongo.SELECTION_MS_MAX)
     store = Store(client, settings.mongo, waiting, settings.fold.twin_bytes_max)
     try:
         store.patiently(lambda: ensure(store.database))

@@ -23,7 +23,6 @@ _LOOK_S: Final = 0.5
 _PAUSE_MAX_S: Final = 30.0
 _SETTLED_AFTER_S: Final = 60.0
 """A worker that lived this long was well: the next pause is short again."""
-_STOP_LIMIT_S: Final = 20.0
 
 Start = Callable[[int], BaseProcess]
 
@@ -58,7 +57,7 @@ def settings_of(settings: CloudSettings, number: int) -> CloudSettings:
 
 
 def supervise(start: Start, count: int, stop: threading.Event) -> None:
-    """Keep `count` processes running; when told to stop, ask all, then wait for each."""
+    """Keep `count` processes running; when told to stop, ask all, then wait for them; see `children.end_within`."""
     places = [_Place(number) for number in range(count)]
     try:
         while not stop.is_set():
@@ -71,7 +70,7 @@ def supervise(start: Start, count: int, stop: threading.Event) -> None:
         for process in running:
             process.terminate()
         for process in running:
-            children.stop(process, _STOP_LIMIT_S)
+            process.join()
 
 
 def _look_after(place: _Place, start: Start) -> None:

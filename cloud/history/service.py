@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from typing import Final
 
 import structlog
@@ -26,7 +27,6 @@ log: Final = structlog.get_logger()
 
 _NICENESS: Final = 5
 """Twins go before history when there is too little processor time for both."""
-_STOP_S: Final = 30.0
 
 
 def run(settings: CloudSettings, stop: threading.Event) -> None:
@@ -41,7 +41,7 @@ def run(settings: CloudSettings, stop: threading.Event) -> None:
 
     own_group = settings.kafka.model_copy(update={"group_id": settings.kafka.history_group_id})
     source = Source(own_group, collect.TOPICS, waiting)
-    client = mongo.connect(settings.mongo)
+    client = mongo.connect(settings.mongo, mongo.SELECTION_MS_MAX)
     store = Mongo(client, settings.mongo, waiting)
     scheduler = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
     try:
@@ -60,23 +60,31 @@ def run(settings: CloudSettings, stop: threading.Event) -> None:
         log.info("stopped while waiting; what was not written will be read again")
     finally:
         if scheduler.running:
-            scheduler.shutdown(wait=True)
+            scheduler.shutdown(wait=not stop.is_set())
         source.close()
         client.close()
     log.info("history stopped")
 
 
 @contextmanager
-def beside(settings: CloudSettings) -> Iterator[None]:
-    """A keeper as another process, if the configuration wants history. It ends with this one, however that ends."""
+def beside(settings: CloudSettings, stop: threading.Event) -> Iterator[None]:
+    """A keeper as another process, if the configuration wants history. It is told to stop when this one is, and ends
+    with it, however that ends."""
     if not settings.history.enabled:
         yield
         return
     process = children.start("history", run, settings)
+    threading.Thread(target=_tell, args=(process, stop), name="stop-history", daemon=True).start()
     try:
         yield
     finally:
-        children.stop(process, _STOP_S)
+        process.terminate()
+        process.join()
+
+
+def _tell(process: BaseProcess, stop: threading.Event) -> None:
+    stop.wait()
+    process.terminate()
 
 
 def _merge(merger: Merger, stop: threading.Event) -> None:
