@@ -25,11 +25,11 @@ class Step(NamedTuple):
 
 @dataclass(slots=True)
 class Facts:
-    """The facts of one poll. A later profile of a customer replaces an earlier one; None erases. `erased`: when those
-    were, in ms."""
+    """The facts of one poll. A later profile of a customer replaces an earlier one; None erases. `erased_ms`: when
+    those were, but not before the profile that they erase."""
 
     profiles: dict[str, Profile | None] = field(default_factory=dict)
-    erased: dict[str, int] = field(default_factory=dict)
+    erased_ms: dict[str, int] = field(default_factory=dict)
     roles: list[Role] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     activities: list[Activity] = field(default_factory=list)
@@ -80,8 +80,11 @@ def _take(facts: Facts, record: Record) -> Malformed | None:
 
 def _take_profile(facts: Facts, record: Record) -> Malformed | None:
     if record.value is None:
-        facts.profiles[_text(record.key)] = None
-        facts.erased[_text(record.key)] = record.timestamp_ms
+        customer = _text(record.key)
+        held = facts.profiles.get(customer)
+        before_ms = max(facts.erased_ms.get(customer, 0), held.updated_ms if held else 0)
+        facts.erased_ms[customer] = max(record.timestamp_ms, before_ms)
+        facts.profiles[customer] = None
         return None
     profile = _keyed(record, Profile, "customer_id")
     if isinstance(profile, Malformed):

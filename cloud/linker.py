@@ -11,10 +11,11 @@ from typing import Any, Final
 import bson
 import structlog
 from bson.datetime_ms import DatetimeMS
-from pymongo import DeleteMany, DeleteOne, UpdateOne
+from pymongo import UpdateOne
 
 from cloud import facts as fact_reader
 from cloud import link, upgrades
+from cloud.erasure import Erasures
 from cloud.facts import Facts, Step
 from cloud.mongo import Document, replace_if_newer
 from cloud.store import Store
@@ -36,31 +37,21 @@ class Linker:
         self._store = store
         self._now_ms = now_ms
         self._swept_ms = 0
+        self.erasures = Erasures(store)
 
     def apply(self, facts: Facts) -> list[DeadLetter]:
         """Make facts durable and bring the twins they touch up to date; returns what the database refused."""
-        profiles = [_profile_write(customer_id, profile) for customer_id, profile in facts.profiles.items()]
-        self._store.bulk("customers", profiles)
+        self.erasures.note(facts.erased_ms)  # first, and enforced last: see its module
+        self._store.bulk("customers", [_profile_write(profile) for profile in facts.profiles.values() if profile])
         self._store.bulk("asset_roles", [_role_write(role) for role in facts.roles])
-        self._store.bulk("erasures", [_erasure_write(customer, ms) for customer, ms in facts.erased.items()])
-        self._store.bulk("activities", [_activity_write(activity) for activity in self._not_erased(facts.activities)])
-        self._store.bulk("activities", [_forget(customer) for customer, known in facts.profiles.items() if not known])
+        self._store.bulk("activities", [_activity_write(activity) for activity in facts.activities])
+        self.erasures.enforce(facts.profiles.keys() | {activity.customer_id for activity in facts.activities})
         steps: dict[str, list[Step]] = defaultdict(list)
         for step in facts.steps:
             steps[step.step.asset_id].append(step)
         self._store.create({asset_id: Kind(several[0].step.kind) for asset_id, several in steps.items()})
         touched = {role.asset_id for role in facts.roles} | set(steps) | self._assets_of(facts.profiles)
         return self.relink(sorted(touched), steps)
-
-    def _not_erased(self, activities: Sequence[Activity]) -> list[Activity]:
-        """Without those from before their customer was erased: they come late, or again."""
-        if not activities:
-            return []
-        wanted = {"_id": {"$in": sorted({activity.customer_id for activity in activities})}}
-        erasures = self._store.database["erasures"]
-        found = self._store.patiently(lambda: list(erasures.find(wanted)))
-        erased_ms = {one["_id"]: int(one["erased"]) for one in found}
-        return [activity for activity in activities if activity.ts > erased_ms.get(activity.customer_id, -1)]
 
     def relink(self, asset_ids: Sequence[str], steps: dict[str, list[Step]] | None = None) -> list[DeadLetter]:
         """Bring the linked half of these twins up to date with all facts known, and with new `steps`."""
@@ -174,23 +165,12 @@ def _refuse(asset_id: str, steps: dict[str, list[Step]], reason: str, duplicate:
     return [fact_reader.dead_letter(step.record, why) for step in steps.get(asset_id, [])]
 
 
-def _profile_write(customer_id: str, profile: Profile | None) -> UpdateOne | DeleteOne:
-    if profile is None:
-        return DeleteOne({"_id": customer_id})
+def _profile_write(profile: Profile) -> UpdateOne:
     document = plain(profile)
     for envelope in ("v", "customer_id"):
         document.pop(envelope)
     document["updated"] = DatetimeMS(document.pop("updated_ms"))
-    return replace_if_newer(customer_id, document, "updated")
-
-
-def _forget(customer_id: str) -> DeleteMany:
-    """A customer who is erased leaves no activities behind either."""
-    return DeleteMany({"customer_id": customer_id})
-
-
-def _erasure_write(customer_id: str, erased_ms: int) -> UpdateOne:
-    return UpdateOne({"_id": customer_id}, {"$max": {"erased": DatetimeMS(erased_ms)}}, upsert=True)
+    return replace_if_newer(profile.customer_id, document, "updated")
 
 
 def _activity_write(activity: Activity) -> UpdateOne:

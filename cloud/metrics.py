@@ -57,6 +57,7 @@ class Metrics:
         self.twins_written = counter("twins_written", "Twins brought to a new revision")
         self.alone = gauge("twins_written_alone", "Twins that were new, or changed what questions find them by")
         self.apart = gauge("turns_written_apart", "Turns of which MongoDB did not take the twins in one transaction")
+        self.erased = gauge("erased_documents", "Profiles and activities deleted since their customer was erased")
         self.conflicts = counter("conflicts", "Twins folded again because another writer was first")
         self.dead_letters = counter("dead_letters", "Messages or records sent to a dead-letter topic", "reason")
         self.transitions = counter("anomaly_changes", "Findings raised, risen or closed", "detector", "status")

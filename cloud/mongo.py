@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 from bson.codec_options import CodecOptions, DatetimeConversion
-from pymongo import DeleteMany, DeleteOne, InsertOne, MongoClient, UpdateOne
+from pymongo import DeleteOne, InsertOne, MongoClient, UpdateOne
 from pymongo.client_session import ClientSession
 from pymongo.errors import (
     AutoReconnect,
@@ -31,7 +31,7 @@ Client = MongoClient[Document]
 APP_NAME: Final = "fleetfold-cloud"
 """By which the server knows our connections."""
 T = TypeVar("T")
-Write = UpdateOne | InsertOne[Any] | DeleteOne | DeleteMany
+Write = UpdateOne | InsertOne[Any] | DeleteOne
 
 _AWAY: Final = (ConnectionFailure, ExecutionTimeout, WriteConcernError)
 _FOR_NOW: Final = frozenset(

@@ -78,6 +78,7 @@ class Writer:
             return
         known = facts.read(turn.facts)
         refused = self._linker.apply(known)
+        self._metrics.erased.set(self._linker.erasures.deleted)
         self.bury([(letter, letter.origin.split("/", 1)[0]) for letter in known.dead_letters + refused])
         read = {"profile": known.profiles, "role": known.roles, "step": known.steps, "activity": known.activities}
         for name, several in read.items():

@@ -1,11 +1,14 @@
 """Customers, owners and lives linked to twins, whatever comes first; what is wrong about them becomes a dead letter."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from cloud.facts import read
+from cloud.inbox import Record
 from cloud.linker import Linker
 from tests.cloud_story import BOOKED, BUILT, PROFILE, ROLE, VIN, booked, facts, hot
 from tests.cloud_worker import World, fact
@@ -37,14 +40,68 @@ def test_an_erased_customer_leaves_no_name_behind(world: World) -> None:
     assert world.twin()["owner"]["display_name"] is None
 
 
-def test_what_an_erased_customer_did_before_is_not_stored_when_it_comes_late(world: World) -> None:
-    """In the same poll, in a later one, and again; who comes back is known again from then on."""
-    world.fold([booked(), fact("customer.profiles.v1", "c1", None, 1)], [booked(1)], [booked()])
-    assert world.all("activities") == []
-    assert [one["_id"] for one in world.all("erasures")] == ["c1"]
-    back = BOOKED | {"activity_id": "b2", "ts": NOW_MS + 1}
-    world.fold([fact("customer.profiles.v1", "c1", PROFILE, 2), fact("customer.activity.v1", "c1", back, 2)])
-    assert [one["_id"] for one in world.all("activities")] == ["b2"]
+def did(activity_id: str, ts: int) -> Record:
+    return fact("customer.activity.v1", "c1", BOOKED | {"activity_id": activity_id, "ts": ts}, 5)
+
+
+def profile(updated_ms: int) -> Record:
+    return fact("customer.profiles.v1", "c1", PROFILE | {"updated_ms": updated_ms}, 5)
+
+
+def erased(at_ms: int = NOW_MS) -> Record:
+    return replace(fact("customer.profiles.v1", "c1", None, 5), timestamp_ms=at_ms)
+
+
+def customer(world: World) -> tuple[list[int], list[str]]:
+    """When the profile was updated, and what is known of what the customer did."""
+    profiles = [int(one["updated"]) - NOW_MS for one in world.all("customers")]
+    return profiles, [one["_id"] for one in world.all("activities")]
+
+
+LATE = (profile(NOW_MS - 5), did("b1", NOW_MS - 3), did("b2", NOW_MS + 3))
+
+
+@pytest.mark.parametrize("cut", range(4))
+def test_an_erased_customer_stays_erased_whatever_comes_late_or_again(world: World, cut: int) -> None:
+    """In the same poll, before it and after it. What is dated later does not bring somebody back."""
+    world.fold([*LATE[:cut], erased(), *LATE[cut:]], [*LATE], [erased()], [*LATE])
+    assert customer(world) == ([], [])
+    (known,) = world.all("erasures")
+    assert set(known) == {"_id", "erased"}
+    assert "c1" not in known["_id"]
+    assert int(known["erased"]) == NOW_MS
+
+
+def test_an_erasure_counts_though_the_profiles_clock_was_ahead(world: World) -> None:
+    world.fold([profile(NOW_MS + 50)], [erased()], [profile(NOW_MS + 50)])
+    world.fold([profile(NOW_MS + 60), erased()], [profile(NOW_MS + 60)])
+    assert customer(world) == ([], [])
+
+
+@pytest.mark.parametrize("again", [[], [erased()], [erased(), profile(NOW_MS + 9)]], ids=["", "erased", "both"])
+def test_who_comes_back_after_an_erasure_is_known_from_then_on(world: World, again: list[Record]) -> None:
+    """Also when the erasure is read again afterwards, and when all of it came in one poll."""
+    world.fold([*LATE, erased(), profile(NOW_MS + 9), did("b3", NOW_MS + 10)], [*LATE], again)
+    assert customer(world) == ([9], ["b2", "b3"])
+
+
+class Slow(Linker):
+    """Another worker's, which is held up where it has written, or not yet."""
+
+    def __init__(self, world: World, between: Callable[[], None]) -> None:
+        super().__init__(world.store, lambda: NOW_MS)
+        enforce = self.erasures.enforce
+        self.erasures.enforce = lambda customers: (between(), enforce(customers))[1]  # type: ignore[method-assign]  # a pause
+
+
+def test_an_erasure_at_another_worker_meets_what_was_written_meanwhile(world: World) -> None:
+    """Either may be held up between its two steps."""
+    worker = Slow(world, lambda: world.fold([erased()]))
+    worker.apply(read([*LATE]))
+    assert customer(world) == ([], [])
+    eraser = Slow(world, lambda: world.fold([*LATE]))
+    eraser.apply(read([erased(NOW_MS + 4)]))
+    assert customer(world) == ([], [])
 
 
 def test_the_owner_changes_when_the_clock_says_so(world: World) -> None:
