@@ -2,20 +2,20 @@
 
 import logging
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 from msgspec.structs import replace
 
 from cloud import group, kafka_questions, kafka_records
+from cloud.commits import Commits
+from cloud.complaints import Complaints
 from cloud.config import ConsumerSettings
 from cloud.hearing import INTERVAL_MS, Hearing
 from cloud.inbox import Record
-from cloud.offsets import Offsets
 from cloud.sharing import Place
 from wire import kafka, topics
 
@@ -30,7 +30,6 @@ TOPICS: Final = (
 )
 """What the fold reads."""
 _SILENCE_MAX_MS: Final = 15_000
-_ERROR_LOG_INTERVAL_S: Final = 30.0
 _CHUNK_RECORDS: Final = 500
 _LEAVE_LIMIT_S: Final = 5.0
 """Leaving takes a moment, or while no broker answers over a minute, after which the group has noticed by itself. The
@@ -50,12 +49,9 @@ class Source:
     ) -> None:
         self._settings, self._while_waiting = settings, while_waiting
         self._generations: dict[str, str] = {}
-        self._offsets = Offsets()
-        self._committing = False
+        self._commits = Commits(settings.commit_interval_ms)
         self._held_back: set[Place] = set()
-        self._committed_s = time.monotonic()
-        self._quiet_until_s = 0.0
-        self.errors = 0
+        self._complaints = Complaints()
         self.hearing = Hearing()
         self._owned: set[Place] = set()
         self.lost_ownership = False
@@ -69,8 +65,9 @@ class Source:
     def _join(self) -> Consumer:
         own = {
             "group.id": self._settings.group_id,
-            "error_cb": self._on_error,
-            "on_commit": self._on_commit,
+            "max.poll.interval.ms": self._settings.max_poll_interval_ms,
+            "error_cb": self._complaints.hear,
+            "on_commit": self._commits.on_commit,
             "statistics.interval.ms": INTERVAL_MS,
             "stats_cb": self.hearing.on_statistics,
         }
@@ -79,6 +76,11 @@ class Source:
         consumer.subscribe(self._names, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
         log.info("joining the group", group=self._settings.group_id, protocol=self.protocol)
         return consumer
+
+    @property
+    def errors(self) -> int:
+        """How many the client told of."""
+        return self._complaints.count
 
     @property
     def assigned(self) -> int:
@@ -120,7 +122,7 @@ class Source:
             if len(chunk) < _CHUNK_RECORDS:
                 break
         if not records:
-            self._commit_if_due()  # else the last offsets before a silence would wait for its end
+            self._commits.if_due(self._consumer)  # else the last offsets before a silence would wait for its end
         return records
 
     def _consume(self, records_max: int, wait_s: float) -> list[Record]:
@@ -128,7 +130,7 @@ class Source:
         for message in self._consumer.consume(records_max, wait_s):
             error = message.error()
             if error is not None:
-                self._on_error(error)
+                self._complaints.hear(error)
                 self._fall_back(error)
             else:
                 records.append(self._record(message))
@@ -142,8 +144,9 @@ class Source:
                     "the cluster refuses", protocol="consumer", hint="set kafka.group_protocol to auto or classic"
                 )
                 return
-            self.protocol, self._committing = "classic", False
+            self.protocol = "classic"
             self._consumer.close()
+            self._commits.expect_no_answer()
             self._consumer = self._join()
 
     def done(self, records: list[Record]) -> None:
@@ -152,41 +155,12 @@ class Source:
 
         Not those of a partition that was given up meanwhile: its new owner commits what it has done.
         """
-        self._offsets.done(records)
-        self._commit_if_due()
-
-    def _commit_if_due(self) -> None:
-        """Without waiting: while no broker answers, that would take the group's session timeout, each time."""
-        if self._committing or (time.monotonic() - self._committed_s) * 1000 < self._settings.commit_interval_ms:
-            return
-        self._committed_s = time.monotonic()
-        self._committing = self._commit(self._offsets.due(), waiting=False)
-
-    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
-        self._committing = False
-        if error is None:
-            self._offsets.committed({(one.topic, one.partition): one.offset for one in partitions if one.error is None})
-        else:
-            _not_committed(error)
+        self._commits.offsets.done(records)
+        self._commits.if_due(self._consumer)
 
     def commit(self) -> None:
         """Commit now what may be committed, and wait for it."""
-        due = self._offsets.due()
-        if self._commit(due, waiting=True):
-            self._offsets.committed(due)
-
-    def _commit(self, due: Mapping[Place, int], waiting: bool) -> bool:
-        if not due:
-            return False
-        try:
-            if waiting:
-                self._consumer.commit(offsets=_partitions(due), asynchronous=False)
-            else:
-                self._consumer.commit(offsets=_partitions(due), asynchronous=True)
-        except KafkaException as error:
-            _not_committed(error)
-            return False
-        return True
+        self._commits.now(self._consumer)
 
     def membership(self) -> tuple[str, list[tuple[str, int]]]:
         """The id under which the group knows this consumer, and the partitions that it reads."""
@@ -223,7 +197,7 @@ class Source:
     def _record(self, message: Message) -> Record:
         record = kafka_records.record_of(message, self._generations)
         topic = record.topic
-        if not self._offsets.read((topic, record.partition), record.offset):
+        if not self._commits.offsets.read((topic, record.partition), record.offset):
             log.warning("the log began anew", topic=topic, partition=record.partition, offset=record.offset)
             self._identify({topic})  # perhaps another one by the same name
             record = replace(record, generation=self._generations.get(topic, ""))
@@ -234,7 +208,7 @@ class Source:
         self._generations |= kafka_questions.topic_ids(self._admin, names, self._on_wait)
 
     def _on_wait(self, error: KafkaError) -> None:
-        self._on_error(error)
+        self._complaints.hear(error)
         self._while_waiting()
 
     def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -256,27 +230,9 @@ class Source:
         log.info("partitions given up", partitions=len(partitions))
 
     def _forget(self, partitions: list[TopicPartition]) -> None:
-        self._offsets.forget(_places(partitions))
+        self._commits.offsets.forget(_places(partitions))
         self._held_back -= _places(partitions)
-
-    def _on_error(self, error: KafkaError) -> None:
-        self.errors += 1
-        if time.monotonic() >= self._quiet_until_s:
-            self._quiet_until_s = time.monotonic() + _ERROR_LOG_INTERVAL_S
-            hint = {}
-            if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                hint = {"hint": "run `fleetfold-cloud topics create`"}
-            log.warning("kafka", error=error.str(), **hint)
 
 
 def _places(partitions: list[TopicPartition]) -> set[Place]:
     return {(partition.topic, partition.partition) for partition in partitions}
-
-
-def _partitions(offsets: Mapping[Place, int]) -> list[TopicPartition]:
-    return [TopicPartition(*place, offset) for place, offset in offsets.items()]
-
-
-def _not_committed(error: KafkaError | KafkaException) -> None:
-    """Not a loss: whoever reads on from the older offset finds that the twins have seen it."""
-    log.warning("offsets not committed", error=str(error))

@@ -2,18 +2,18 @@
 
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, NamedTuple, TypeVar
 
 import structlog
 
-from cloud import detect, effects, facts, findings, fold, inbox, twin
+from cloud import detect, effects, facts, findings, fold, inbox, loading
 from cloud.cache import Cache
 from cloud.detect import Job
 from cloud.gate import Gate
-from cloud.inbox import Delivery, Record
+from cloud.inbox import Record
 from cloud.kafka import Source
 from cloud.linker import Linker
 from cloud.metrics import Metrics
@@ -22,10 +22,7 @@ from cloud.outlet import Outlet
 from cloud.sharing import Sharing
 from cloud.store import Store
 from cloud.turn import Delivered, Turn
-from cloud.twin import Twin
-from cloud.upgrades import NewerSchemaError
 from cloud.writer import Writer
-from wire.malformed import Malformed, Reason
 
 log: Final = structlog.get_logger()
 
@@ -159,7 +156,7 @@ class Processor:
     def _fold(self, turn: Turn) -> None:
         """Steps 3 to 5."""
         with self._metrics.stage("load"):
-            turn.twins = self._load(turn)  # step 3
+            loading.load(turn, self._cache, self._store, self._documents)  # step 3
         with self._metrics.stage("fold"):
             for asset in turn.twins:
                 deliveries = turn.deliveries[asset.asset_id]
@@ -176,40 +173,6 @@ class Processor:
         with self._metrics.stage("encode"):
             turn.changes = self._store.changes_of([job.twin for job in turn.jobs])
 
-    def _load(self, turn: Turn) -> list[Twin]:
-        """The twins of a turn's assets; those of new ones have no document until they are written."""
-        wanted = turn.deliveries
-        twins = [cached for asset_id in wanted if (cached := self._cache.take(asset_id)) is not None]
-        held = {asset.asset_id for asset in twins}
-        absent = [asset_id for asset_id in wanted if asset_id not in held]
-        if absent:
-            documents = self._ask(lambda: self._store.load(absent))
-            loaded = [asset for document in documents if (asset := self._revive(document, turn)) is not None]
-            known = {document["_id"] for document in documents}
-            new = [self._store.new_twin(one, wanted[one][0].kind) for one in absent if one not in known]
-            for asset in new:
-                self._only_its_kind(asset, turn)
-            turn.unlinked += [document["_id"] for document in documents if document["link"]["revision"] == 0]
-            turn.unlinked += [asset.asset_id for asset in new]
-            twins += loaded + new
-        return twins
-
-    def _revive(self, document: Document, turn: Turn) -> Twin | None:
-        try:
-            asset = twin.from_document(document)
-        except NewerSchemaError as error:
-            self._give_up(turn.deliveries[document["_id"]], Malformed(Reason.NEWER_SCHEMA, str(error)), turn)
-            return None
-        self._only_its_kind(asset, turn)
-        return asset
-
-    def _only_its_kind(self, asset: Twin, turn: Turn) -> None:
-        deliveries = turn.deliveries[asset.asset_id]
-        strangers = [delivery for delivery in deliveries if delivery.kind is not asset.kind]
-        if strangers:
-            self._give_up(strangers, Malformed(Reason.WRONG_ASSET, f"this asset is a {asset.kind}"), turn)
-            deliveries[:] = [delivery for delivery in deliveries if delivery.kind is asset.kind]
-
     def _find(self, job: Job, turn: Turn) -> None:
         if not job.advances or not (job.transitions or job.twin.findings or job.twin.closed):
             return  # by far the most: all is well, and was
@@ -225,7 +188,7 @@ class Processor:
         """Keep and count what was written, bury what was refused; returns the assets to fold again."""
         refused = Turn([])
         for asset_id, why in delivered.refused.items():
-            self._give_up(turn.deliveries[asset_id], why, refused)
+            loading.give_up(turn.deliveries[asset_id], why, refused)
         self._ask(lambda: self._writer.bury(refused.letters))
         gone = delivered.lost | delivered.refused.keys()
         done = [asset for asset in turn.twins if asset.asset_id not in gone] if gone else turn.twins
@@ -238,10 +201,8 @@ class Processor:
         )
         return delivered.lost
 
-    def _give_up(self, deliveries: list[Delivery], why: Malformed, turn: Turn) -> None:
-        """What cannot be folded into this asset goes to the dead letters; the others are not held up."""
-        log.error("twin not written", asset_id=deliveries[0].asset_id, reason=why.reason, detail=why.detail)
-        turn.letters += [(facts.dead_letter(delivery.record, why), delivery.topic) for delivery in deliveries]
+    def _documents(self, asset_ids: Sequence[str]) -> list[Document]:
+        return self._ask(lambda: self._store.load(asset_ids))
 
     def _ask(self, question: Callable[[], T]) -> T:
         return self._wait(self._threads.submit(question))

@@ -2,6 +2,7 @@
 
 import bson
 import msgpack
+import pytest
 
 from cloud import changes, twin
 from cloud import facts as fact_reader
@@ -63,6 +64,31 @@ def test_poison_is_buried_with_its_bytes_and_the_next_message_is_folded(world: W
     twin = world.twin()
     assert twin["signals"]["Vehicle"]["Speed"]["value"] == 42.0
     assert twin["counters"]["rejected"] == len(POISON)
+
+
+STRANGER = frame(NOW_MS + 1, {"Station.EVSE.Power": 1}, "other", 0)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_what_is_said_for_an_asset_of_another_kind_is_not_folded_into_it(world: World, cached: bool) -> None:
+    """Whether its twin is in memory, read, or new in the same turn."""
+    worker = world.worker([record("a", hot(1)), record("new", hot(1))])
+    worker.turn()
+    strangers = [
+        record("a", [STRANGER], 1, kind="station", partition=7),
+        record("new", hot(1, 1), 1),
+        record("new", [STRANGER], 2, kind="station"),
+    ]
+    worker = worker if cached else world.worker()
+    world.scripts[-1].turns.append(strangers)
+    worker.turn()
+    for asset_id, frames in (("a", 1), ("new", 2)):
+        twin = world.twin(asset_id)
+        assert (twin["kind"], twin["counters"]["frames"], twin["counters"]["rejected"]) == ("vehicle", frames, 0)
+        assert "Station" not in twin["signals"]
+    letters = [dict(one.headers) for one in world.drawer.records if one.topic.endswith(".dlq")]
+    assert [one["dlq_reason"] for one in letters] == [b"wrong_asset"] * 2
+    assert letters[0]["dlq_origin"] == b"fleet.signals.v1/7/1"
 
 
 def test_an_event_that_the_database_refuses_becomes_a_dead_letter_and_its_twin_is_written(world: World) -> None:

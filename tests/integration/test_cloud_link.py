@@ -1,12 +1,13 @@
 """Customers, owners and lives linked to twins, whatever comes first; what is wrong about them becomes a dead letter."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from cloud.erasure import Erasures
 from cloud.facts import read
 from cloud.inbox import Record
 from cloud.linker import Linker
@@ -85,22 +86,25 @@ def test_who_comes_back_after_an_erasure_is_known_from_then_on(world: World, aga
     assert customer(world) == ([9], ["b2", "b3"])
 
 
-class Slow(Linker):
-    """Another worker's, which is held up where it has written, or not yet."""
+class Slow(Erasures):
+    """Another worker's, which is held up after it has written, before it looks."""
 
-    def __init__(self, world: World, between: Callable[[], None]) -> None:
-        super().__init__(world.store, lambda: NOW_MS)
-        enforce = self.erasures.enforce
-        self.erasures.enforce = lambda customers: (between(), enforce(customers))[1]  # type: ignore[method-assign]  # a pause
+    def __init__(self, world: World, meanwhile: Sequence[Record]) -> None:
+        super().__init__(world.store)
+        self._world, self._meanwhile = world, meanwhile
+
+    def enforce(self, customers: Iterable[str]) -> None:
+        self._world.fold(self._meanwhile)
+        super().enforce(customers)
 
 
-def test_an_erasure_at_another_worker_meets_what_was_written_meanwhile(world: World) -> None:
-    """Either may be held up between its two steps."""
-    worker = Slow(world, lambda: world.fold([erased()]))
-    worker.apply(read([*LATE]))
-    assert customer(world) == ([], [])
-    eraser = Slow(world, lambda: world.fold([*LATE]))
-    eraser.apply(read([erased(NOW_MS + 4)]))
+@pytest.mark.parametrize(("first", "meanwhile"), [(LATE, [erased()]), ([erased(NOW_MS + 4)], LATE)])
+def test_an_erasure_meets_what_another_worker_writes_meanwhile(
+    world: World, first: Sequence[Record], meanwhile: Sequence[Record]
+) -> None:
+    linker = Linker(world.store, lambda: NOW_MS)
+    linker.erasures = Slow(world, meanwhile)
+    linker.apply(read([*first]))
     assert customer(world) == ([], [])
 
 
