@@ -105,6 +105,7 @@ class Plan(NamedTuple):
             "SIGNALS_PER_FRAME": self.signals,
             "SLEEPERS": 0,
             "REBOOTS_PER_DAY": 0,
+            "UPDATES": 0,
             "JSON_SHARE": 0,
             "NUMBERS_SHARE": 1,
             "SAMPLES_SHARE": 0,

@@ -4,6 +4,7 @@ Laws (tests/property): duplicates change nothing; any order of arrival gives the
 samples and gaps; any split into calls gives the same twin.
 """
 
+import sys
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -195,6 +196,8 @@ def _connect(twin: Twin, state: ConnectionState, received_ms: int) -> None:
         return
     if state.online:
         connection.born_ms = time_ms
+    if state.online or state.software is not None:  # a will does not say
+        connection.software = sys.intern(state.software or "")  # of 100,000 devices few are different
     connection.online, connection.session, connection.since_ms = state.online, state.session, time_ms
 
 

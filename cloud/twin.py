@@ -45,6 +45,8 @@ class Connection:
     gateway: str = ""
     last_seen_ms: int = 0
     born_ms: int = 0
+    software: str = ""
+    """What the device said that it runs, when it was born; empty: it did not say."""
 
 
 @dataclass(slots=True)
@@ -77,6 +79,7 @@ class Held(Struct, frozen=True, gc=False):
     session: str
     gateway: str
     since_ms: int
+    software: str
     findings: tuple[tuple[str, str, str, int], ...]
 
 
@@ -193,7 +196,13 @@ def rarely(twin: Twin) -> Held:
     connection = twin.connection
     findings = tuple([(one.anomaly_id, one.severity, one.summary, one.last_ms) for one in twin.findings.values()])
     return Held(
-        catalogue.VERSION, connection.online, connection.session, connection.gateway, connection.since_ms, findings
+        catalogue.VERSION,
+        connection.online,
+        connection.session,
+        connection.gateway,
+        connection.since_ms,
+        connection.software,
+        findings,
     )
 
 
@@ -272,6 +281,7 @@ def _connection_fields(connection: Connection) -> dict[str, Any]:
         "online": connection.online,
         "session": connection.session,
         "gateway": connection.gateway,
+        "software": connection.software,
         "last_seen": DatetimeMS(connection.last_seen_ms),
     }
     if connection.since_ms:
@@ -289,6 +299,7 @@ def _connection(fields: Mapping[str, Any], born_ms: int) -> Connection:
         gateway=fields["gateway"],
         last_seen_ms=_ms(fields["last_seen"]),
         born_ms=born_ms,
+        software=fields.get("software", ""),  # not in older documents
     )
 
 

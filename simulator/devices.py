@@ -10,11 +10,11 @@ import numpy as np
 from simulator import identity
 from simulator.arrays import Flags, Floats, Integers, Texts, stream
 from simulator.settings import FleetSection
+from simulator.updates import NEWEST, VERSIONS
 from wire import catalogue, codec
 from wire.messages import ConnectionState, plain
 from wire.topics import Channel, Kind
 
-_SOFTWARE: Final = ("tcu 4.2.0", "tcu 4.3.1", "tcu 5.0.0")
 _DAY_S: Final = 86_400.0
 
 UNCOUNTED: Final = -1
@@ -50,6 +50,8 @@ class Devices:
     numbers: Flags
     several: Flags
     sleeps: Flags
+    software: Integers
+    """Which of `updates.VERSIONS`."""
     odd: Flags
     """Devices whose messages are bent on their way (`quirks`), so that the truth keeps them as they left."""
     awake: Flags
@@ -64,6 +66,10 @@ class Devices:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def version(self, row: int) -> str:
+        """What the device runs."""
+        return VERSIONS[self.kind][int(self.software[row])]
 
     def session(self, row: int) -> str:
         """The present one, or the last."""
@@ -108,7 +114,7 @@ class Devices:
             session=self.session(row),
             ts=now_ms,
             catalog=catalogue.VERSION,
-            software=_SOFTWARE[row % len(_SOFTWARE)],
+            software=self.version(row),
         )
         return self.message(row, Channel.CONNECTION, self.encoded(row, state))
 
@@ -131,6 +137,7 @@ def create(settings: FleetSection, kind: Kind, count: int, first_device: int) ->
         numbers=share("numbers", settings.numbers_share),
         several=share("several", settings.samples_share if is_vehicle else 0.0),
         sleeps=share("sleeps", settings.sleepers if is_vehicle else 0.0),
+        software=(np.arange(count) % NEWEST).astype(np.int8),
         odd=np.zeros(count, dtype=np.bool_),
         awake=np.zeros(count, dtype=np.bool_),
         boots=np.zeros(count, dtype=np.int32),

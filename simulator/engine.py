@@ -26,6 +26,7 @@ from simulator import (
     identity,
     quirks,
     readings,
+    updates,
     visibility,
 )
 from simulator.arrays import Flags, Floats, Rows, stream
@@ -39,6 +40,7 @@ from simulator.misbehave import Misbehaviour
 from simulator.plans import Mode
 from simulator.quirks import Quirks
 from simulator.settings import QuirkSection, SimulatorSettings
+from simulator.updates import Campaign, Update
 from wire import codec
 from wire.messages import AnyEvent, Scalar, plain
 from wire.topics import Channel, Kind
@@ -96,7 +98,10 @@ class Engine:
         self.fleet = genesis.create(own.seed, own.vehicles, own.stations, start_ms / 1_000, planned)
         self.vehicles = self._reporter(Kind.VEHICLE, own.vehicles, 0, planned)
         self.stations = self._reporter(Kind.STATION, own.stations, own.vehicles, planned)
-        self.quirks = self._odd_ones(settings.quirks, planned)
+        free = self._without_fault(planned)
+        self.quirks = self._odd_ones(settings.quirks, free)
+        self.campaign = Campaign(own, free, self.quirks.half_updated_s)
+        self.updates: list[Update] = []
         self.links = Links(self.quirks.outages | self._dying_modems(planned))
         self.misbehaviour = Misbehaviour(own.seed, settings.send.misbehave)
         self.cells: list[Cells] = []
@@ -128,11 +133,13 @@ class Engine:
             table = readings.station_table(self.fleet, self.vehicles.devices.ids)
         return encode.create(table, boxes, self.interval_steps)
 
-    def _odd_ones(self, wanted: QuirkSection, planned: list[Fault]) -> Quirks:
+    def _without_fault(self, planned: list[Fault]) -> Rows:
+        broken = [self._device_of(fault) for fault in planned]
+        return np.setdiff1d(np.arange(len(self.vehicles.devices) + len(self.stations.devices)), broken)
+
+    def _odd_ones(self, wanted: QuirkSection, free: Rows) -> Quirks:
         vehicles = len(self.vehicles.devices)
-        broken = {vehicles + fault.row if fault.of_station else fault.row for fault in planned}
-        free = np.array([device for device in range(vehicles + len(self.stations.devices)) if device not in broken])
-        quirk_of = quirks.choose(wanted, self.settings.seed, free.astype(np.intp))
+        quirk_of = quirks.choose(wanted, self.settings.seed, free)
         odd = np.isin(np.arange(vehicles + len(self.stations.devices)), list(quirk_of))
         self.vehicles.devices.odd, self.stations.devices.odd = odd[:vehicles], odd[vehicles:]
         return Quirks(self.settings.seed, quirk_of)
@@ -281,13 +288,25 @@ class Engine:
             boxes.reboots_at_s[row] = devices.next_reboot_s(self.now_s, self.settings.reboots_per_day, self._random)
             boxes.awake[row] = False
             boxes.returns_at_s[row] = self.now_s + _DARK_S
+        farewells = self._update(boxes)
         wakes = encode.due(boxes, self.steps, self.interval_steps) & (self.now_s >= boxes.returns_at_s)
         wakes[list(self._forced[boxes.kind])] = True
         births = []
         for row in np.flatnonzero(wakes & ~boxes.awake).tolist():
             encode.begin_session(reporter, row)
             births.append(boxes.boot(row, self.now_ms))
-        return births
+        return farewells + births
+
+    def _update(self, boxes: Devices) -> list[Message]:
+        """Devices whose new firmware is ready say goodbye and go dark to install it."""
+        farewells = []
+        for row in self.campaign.due(self.now_s, boxes.first_device, boxes.awake):
+            before = boxes.version(row)
+            farewells.append(boxes.stop(row, self.now_ms))
+            boxes.software[row] = updates.NEWEST
+            boxes.returns_at_s[row] = self.now_s + updates.INSTALLS_S
+            self.updates.append(Update(boxes.ids[row], before, boxes.version(row), self.now_ms))
+        return farewells
 
     def _report(self, reporter: Reporter) -> list[Message]:
         boxes = reporter.devices
@@ -317,7 +336,7 @@ class Engine:
 
     def _values(self, reporter: Reporter, rows: Rows) -> Floats:
         if reporter is self.stations:
-            values = readings.of_stations(reporter.table, self.fleet, rows)
+            values = readings.of_stations(reporter.table, self.fleet, rows, reporter.devices.software)
             self._weaken(reporter, rows, values)
             return values
         return readings.of_vehicles(reporter.table, self.fleet, rows, self._lamp, self._code)

@@ -90,6 +90,12 @@ class Quirks:
         offline = [device for device, quirk in self._quirk_of.items() if quirk is Quirk.OFFLINE]
         return {device: self._details[device].outage for device in offline}
 
+    @property
+    def half_updated_s(self) -> dict[int, float]:
+        """When the update of the devices that speak an old format is complete."""
+        half = [device for device, quirk in self._quirk_of.items() if quirk is Quirk.OLD_FORMAT]
+        return {device: self._details[device].begins_s for device in half}
+
     def bent(self, message: Message, now_s: float) -> Message:
         """One message, with the device's own idea of the time."""
         bend = _BENDS.get(self._quirk_of[message.device]) if message.device in self._quirk_of else None

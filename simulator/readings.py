@@ -15,6 +15,8 @@ from simulator.energy import Energy
 from simulator.faults import Fault
 from simulator.fleet import Fleet
 from simulator.plans import Mode
+from simulator.updates import VERSIONS
+from wire.topics import Kind
 
 SYSTEM_STATES: Final = ("LOCK", "OFF", "ON", "START")
 AVAILABILITY: Final = ("Available", "Occupied", "Faulted")
@@ -22,7 +24,6 @@ _LEVELS: Final = ("NORMAL", "LOW")
 _LOCKED_AFTER_S: Final = 40.0
 _IDLE_RPM: Final = 780.0
 _RPM_PER_M_S: Final = np.array([230.0, 132.0, 92.0, 70.0, 55.0])
-_FIRMWARE: Final = ("2.4.1", "2.5.0", "3.0.2")
 _SERVICE_SOON_KM: Final = 1_000.0
 _YEAR_S: Final = 365.25 * 86_400.0
 
@@ -61,7 +62,7 @@ def station_table(fleet: Fleet, vehicle_ids: Sequence[str]) -> Table:
             "Station.ChargingStation.Model": [spec.model for spec in specs],
             "Station.ChargingStation.VendorName": [spec.vendor for spec in specs],
             "Station.ChargingStation.SerialNumber": [identity.serial_number(seed, row) for row in rows],
-            "Station.Controller.FirmwareVersion": _FIRMWARE,
+            "Station.Controller.FirmwareVersion": VERSIONS[Kind.STATION],
             "Station.EVSE.ISO15118EvseId": [identity.evse_id(seed, row) for row in rows],
             "Station.Connector.ConnectorType": [spec.connector for spec in specs],
             "Station.ConnectedEV.VehicleId": vehicle_ids,
@@ -249,8 +250,8 @@ def _body(fleet: Fleet, rows: Rows) -> Values:
     return values
 
 
-def of_stations(layout: Table, fleet: Fleet, rows: Rows) -> Floats:
-    """`[rows, columns]`; the signal as it is without what the link loses."""
+def of_stations(layout: Table, fleet: Fleet, rows: Rows, firmware: Integers) -> Floats:
+    """`[rows, columns]`; the signal as it is without what the link loses; `firmware`: which version each runs."""
     stations = fleet.stations
     connected = stations.vehicle[rows]
     occupied = connected >= 0
@@ -266,7 +267,7 @@ def of_stations(layout: Table, fleet: Fleet, rows: Rows) -> Floats:
         "Station.ChargingStation.Model": stations.traits.model[rows],
         "Station.ChargingStation.VendorName": stations.traits.model[rows],
         "Station.ChargingStation.SerialNumber": rows,
-        "Station.Controller.FirmwareVersion": rows % len(_FIRMWARE),
+        "Station.Controller.FirmwareVersion": firmware[rows],
         "Station.EVSE.Power": power,
         "Station.EVSE.DCCurrent": np.where(is_dc, stations.current_a[rows], np.nan),
         "Station.EVSE.DCVoltage": np.where(is_dc, stations.voltage_v[rows], np.nan),

@@ -145,6 +145,7 @@ class Summary:
     speedup_reached: float
     lateness_s: dict[str, float]
     delayed: int
+    updated: int
     faults: dict[str, dict[str, int]]
 
     def plain(self) -> dict[str, Any]:
@@ -153,6 +154,7 @@ class Summary:
         return {
             **as_dict(self.numbers),
             "delayed": self.delayed,
+            "updated": self.updated,
             "wall_s": round(self.wall_s, 3),
             "cpu_s": round(self.cpu_s, 3),
             "messages_per_s": round(messages / self.wall_s, 1) if self.wall_s else 0.0,
@@ -170,7 +172,7 @@ class Run:
     def __init__(self, engine: Engine, truth: TruthWriter, outbox: Outbox, stop: threading.Event) -> None:
         self._engine, self._truth, self._outbox, self._stop = engine, truth, outbox, stop
         self._lateness = Lateness()
-        self._reported = 0
+        self._reported = self._updated = 0
 
     def go(self, duration_s: float, send: SendSection) -> Summary:
         """Simulate `duration_s` of wall time (0: until stopped), then say goodbye and wait for the broker."""
@@ -204,6 +206,7 @@ class Run:
                 "max": self._lateness.max_s,
             },
             delayed=self._engine.misbehaviour.delayed,
+            updated=len(self._engine.updates),
             faults=self._faults(),
         )
 
@@ -221,6 +224,8 @@ class Run:
         reports = engine.fault_reports[self._reported :]
         self._truth.faults(reports)
         self._reported += len(reports)
+        self._truth.updates(engine.updates[self._updated :])
+        self._updated = len(engine.updates)
         positions = self._outbox.record(messages, cells)
         size = -(-len(messages) // parts)
         for part in range(parts):

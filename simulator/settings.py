@@ -36,6 +36,10 @@ class FleetSection(Section):
     sleep_after_s: float = Field(900.0, ge=60.0)
     reboots_per_day: float = Field(1.0, ge=0.0, le=1_000.0)
     """How often a device restarts without being asked, each."""
+    updates: Rate = 0.05
+    """Share of the devices that get new firmware over the air during the run; none that has a fault."""
+    updates_within_s: float = Field(1_800.0, ge=0.0)
+    """From the start, in simulated time; spread evenly."""
     json_share: Rate = 0.1
     numbers_share: Rate = 0.2
     """Share of devices that send catalogue numbers instead of paths."""

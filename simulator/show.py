@@ -53,6 +53,7 @@ _LABELS: Final = {
     "connections": "connection messages",
     "repeated": "sent twice",
     "delayed": "sent late",
+    "updated": "devices with new firmware",
     "skipped": "values left out",
     "acknowledged": "acknowledged",
     "unacknowledged": "not acknowledged",

@@ -16,6 +16,7 @@ A directory, append-only; whatever kills the writer leaves a readable prefix, an
 - `cells_acknowledged.u32`: numbers of frames in `cells.msgpack` that the broker acknowledged.
 - `faults.jsonl`: `{asset_id, fault, detector, onset_ms, visible_ms, failed_ms}`; a later line about the same asset and
   fault replaces an earlier one.
+- `updates.jsonl`: `{asset_id, before, after, at_ms}`: devices that were given new firmware, as they were.
 - `roles.jsonl`, `profiles.jsonl`, `lifecycle.jsonl`, `activities.jsonl`: messages of the contract, one a line.
 - `progress.json`: numbers for people who watch, replaced as a whole.
 """
@@ -42,6 +43,7 @@ RUN: Final = "run.json"
 SENT: Final = "sent.msgpack"
 ACKNOWLEDGED: Final = "acknowledged.u32"
 FAULTS: Final = "faults.jsonl"
+UPDATES: Final = "updates.jsonl"
 ROLES: Final = "roles.jsonl"
 PROFILES: Final = "profiles.jsonl"
 LIFECYCLE: Final = "lifecycle.jsonl"
@@ -127,6 +129,10 @@ class TruthWriter:
     def faults(self, reports: Iterable[Any]) -> None:
         """Record faults, each a named tuple with the fields of `faults.jsonl`."""
         self._lines(FAULTS, [json.dumps(report._asdict()).encode() for report in reports])
+
+    def updates(self, updates: Iterable[Any]) -> None:
+        """Record new firmware, each a named tuple with the fields of `updates.jsonl`."""
+        self._lines(UPDATES, [json.dumps(update._asdict()).encode() for update in updates])
 
     def facts(self, messages: Iterable[Role | Profile | LifecycleStep | Activity]) -> None:
         """Record what was said about customers, ownership and life."""
@@ -223,6 +229,10 @@ class Truth:
         for line in self._lines(FAULTS):
             newest[line["asset_id"], line["fault"]] = line
         return list(newest.values())
+
+    def updates(self) -> list[dict[str, Any]]:
+        """In the order in which they were."""
+        return list(self._lines(UPDATES))
 
     def roles(self) -> list[Role]:
         return [msgspec.convert(line, Role) for line in self._lines(ROLES)]

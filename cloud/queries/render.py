@@ -93,6 +93,7 @@ def _connection(held: Document | None, now: datetime) -> str:
     state = "online" if held.get("online") else "offline"
     silent = ", SILENT" if held.get("silent") else ""
     gateway = f", by gateway {held['gateway']}" if held.get("gateway") else ""
+    gateway += f", software {held['software']}" if held.get("software") else ""
     return f"{state}, last seen {formats.age(held.get('last_seen'), now)} ago{silent}{gateway}".replace(
         "never ago", "never"
     )

@@ -163,6 +163,15 @@ def _connection(asset: Expected, twin: Document) -> Iterator[str]:
         yield f"last session is {connection.get('session')!r}, expected {session!r}"
     elif connection.get("online") is is_offline:
         yield f"online is {connection.get('online')}, expected {not is_offline}"
+    elif (connection.get("software") or "") != asset.software:
+        yield f"software is {connection.get('software')!r}, expected {asset.software!r}{_updated(asset)}"
+
+
+def _updated(asset: Expected) -> str:
+    update = asset.updated
+    if update is None or update["after"] != asset.software:
+        return ""
+    return f", since it was updated from {update['before']!r} at {_moment(update['at_ms'])}"
 
 
 def _owner(world: World, asset: Expected, twin: Document, now_ms: int) -> Iterator[str]:
@@ -224,5 +233,8 @@ def _ms(moment: datetime) -> int:
 
 
 def _said(at: At) -> str:
-    moment = (_EPOCH + timedelta(milliseconds=at.ts_ms)).isoformat(timespec="milliseconds")
-    return f"{at.value!r} at {moment}"
+    return f"{at.value!r} at {_moment(at.ts_ms)}"
+
+
+def _moment(ts_ms: int) -> str:
+    return (_EPOCH + timedelta(milliseconds=ts_ms)).isoformat(timespec="milliseconds")

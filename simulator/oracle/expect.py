@@ -96,6 +96,8 @@ def read(truths: Iterable[Truth], followed: int = 0) -> World:
         for asset_id in ids[:: max(1, len(ids) // followed)] if followed else ():
             world.asset(asset_id).is_followed = True
     for truth in truths:
+        for update in truth.updates():
+            world.asset(update["asset_id"]).updated = update
         for fault in truth.faults():
             if fault["detector"] is not None:
                 world.asset(fault["asset_id"]).faults.setdefault(fault["detector"], []).append(fault)
@@ -220,6 +222,7 @@ def _connection(asset: Expected, state: dict[str, Any], acknowledged: bool) -> N
         asset.connection = (held[0] if is_offline else born_ms, is_offline, session)
     elif held is None or (not is_offline and born_ms >= held[0]):
         asset.connection = (born_ms, is_offline, session)
+        asset.software = state.get("software", "")
 
 
 class Holder(NamedTuple):

@@ -70,6 +70,10 @@ class Expected:
     connection: tuple[int, bool, str] | None = None
     """(when it was born, offline, session) of the session born last by the device's clock, as it said last."""
     connection_is_sure: bool = True
+    software: str = ""
+    """What the session born last said that it runs."""
+    updated: dict[str, Any] | None = None
+    """The last new firmware that it was given."""
     roles: dict[str, Role] = field(default_factory=dict)
     steps: dict[tuple[int, str], LifecycleStep] = field(default_factory=dict)
     faults: dict[str, list[dict[str, Any]]] = field(default_factory=dict)

@@ -35,12 +35,14 @@ def _frame(seq, ts, signals, **more):
 
 
 MESSAGES = [
-    _message(Channel.CONNECTION, {"v": 1, "online": True, "session": "s", "ts": START_MS}),
+    _message(Channel.CONNECTION, {"v": 1, "online": True, "session": "s", "ts": START_MS, "software": "tcu 2"}),
     _frame(0, START_MS, {"Vehicle.Speed": 10, "Vehicle.CurrentLocation.Latitude": 48.0, 10: 11.5}),
     _frame(2, START_MS + 2_000, {"1": 30.5, "Vehicle.IsMoving": True}),
     _frame(1, START_MS + 1_000, {"Vehicle.Speed": [20, None], "Vehicle.IsMoving": [None, False]}, dt=[0, 500]),
     _message(Channel.EVENTS, {"v": 1, "type": "trip", "session": "s", "seq": 0, "ts": START_MS}),
-    _message(Channel.CONNECTION, {"v": 1, "online": False, "session": "s", "ts": START_MS + 9_000}),
+    _message(
+        Channel.CONNECTION, {"v": 1, "online": False, "session": "s", "ts": START_MS + 9_000, "software": "tcu 2"}
+    ),
 ]
 ROLES = [
     Role(1, "r0", CAR, "cust-before", "owner", START_MS - 9_000, START_MS, START_MS - 1_000),
@@ -68,7 +70,7 @@ TWIN = {
         }
     },
     "location": {"type": "Point", "coordinates": [11.5, 48.0]},
-    "connection": {"online": False, "session": "s"},
+    "connection": {"online": False, "session": "s", "software": "tcu 2"},
     "counters": {"frames": 3, "events": 1, "samples": 7, "duplicates": 4},
     "owner": {"customer_id": "cust-1", "display_name": "Ada New", "role": "owner", "since": _at(START_MS - 1_000)},
     "lifecycle": {"state": "delivered", "steps": [{}, {}]},
@@ -125,6 +127,7 @@ def _set(twin, path, value):
         ("location", None, "wrong", "location is []"),
         ("connection/session", "old", "wrong", "last session is 'old'"),
         ("connection/online", True, "wrong", "online is True, expected False"),
+        ("connection/software", "tcu 1", "wrong", "software is 'tcu 1', expected 'tcu 2'"),
         ("owner/customer_id", "cust-before", "wrong", "owner's customer_id is 'cust-before'"),
         ("owner/display_name", "Ada Old", "wrong", "owner's display_name is 'Ada Old', expected 'Ada New'"),
         ("owner/since", _at(START_MS), "wrong", "owner's since_ms"),

@@ -1,0 +1,60 @@
+"""New firmware over the air during a run: which devices, when, and what is told of it.
+
+A device loads the new version while it works. When its time has come it restarts, is dark while it installs, and its
+next birth names the new version; one that is off then is updated once it is on. Devices with the quirk `old_format`
+were left half-updated: they have the old version, and speak the old format until their update is complete.
+"""
+
+import heapq
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+from simulator.arrays import Flags, Rows, stream
+from simulator.settings import FleetSection
+from wire.topics import Kind
+
+VERSIONS: Final = {
+    Kind.VEHICLE: ("tcu 4.2.0", "tcu 4.3.1", "tcu 5.0.0", "tcu 5.1.0"),
+    Kind.STATION: ("2.4.1", "2.5.0", "3.0.2", "3.1.0"),
+}
+"""From the oldest to the one that is rolled out during a run."""
+NEWEST: Final = 3
+INSTALLS_S: Final = 90.0
+"""How long a device is dark."""
+
+
+class Update(NamedTuple):
+    """As the truth knows it: a device was taken from one version to another."""
+
+    asset_id: str
+    before: str
+    after: str
+    at_ms: int
+
+
+class Campaign:
+    """What is still to be updated: device and time, in simulated seconds since the start."""
+
+    def __init__(self, settings: FleetSection, free: Rows, half_updated_s: Mapping[int, float]) -> None:
+        """`free`: devices that may be chosen; `half_updated_s`: when the update of others is complete."""
+        random = stream(settings.seed, "updates")
+        chosen = random.permutation(free)[: round(settings.updates * len(free))]
+        times_s = random.random(len(chosen)) * settings.updates_within_s
+        due_s = dict(zip(chosen.tolist(), times_s.tolist(), strict=True)) | dict(half_updated_s)
+        self._due = [(at_s, device) for device, at_s in due_s.items()]
+        heapq.heapify(self._due)
+
+    def due(self, now_s: float, first_device: int, awake: Flags) -> Iterator[int]:
+        """Rows of the devices, counted from `first_device`, that are updated now."""
+        if not self._due or self._due[0][0] > now_s:
+            return
+        waiting: list[tuple[float, int]] = []
+        while self._due and self._due[0][0] <= now_s:
+            at_s, device = heapq.heappop(self._due)
+            row = device - first_device
+            if 0 <= row < len(awake) and awake[row]:
+                yield row
+            else:
+                waiting.append((at_s, device))
+        for one in waiting:
+            heapq.heappush(self._due, one)
