@@ -24,10 +24,13 @@ class Gate:
         self._database, self._clock_s = database, clock_s
         self._checked_s = -CHECK_S
 
+    @property
+    def due(self) -> bool:
+        """Whether it is time to look again."""
+        return self._clock_s() - self._checked_s >= CHECK_S
+
     def closed(self) -> bool:
-        """Looked up now and then; what cannot be looked up is open, since nothing can be written then either."""
-        if self._clock_s() - self._checked_s < CHECK_S:
-            return False
+        """What cannot be looked up is open, since nothing can be written then either."""
         self._checked_s = self._clock_s()
         try:
             return self._waiting() is not None

@@ -3,13 +3,14 @@
 import time
 from array import array
 from collections.abc import Callable, Sequence
-from concurrent import futures
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, NamedTuple, TypeVar
+from concurrent.futures import Future
+from functools import partial
+from typing import Final, NamedTuple
 
 import structlog
 
 from cloud import detect, effects, facts, findings, fold, inbox, loading
+from cloud.aside import Aside
 from cloud.cache import Cache
 from cloud.detect import Job
 from cloud.gate import Gate
@@ -26,10 +27,6 @@ from cloud.writer import Writer
 
 log: Final = structlog.get_logger()
 
-T = TypeVar("T")
-
-_KEEP_ALIVE_S: Final = 1.0
-"""While the loop waits for a server, it tells Kafka this often that it lives."""
 _STAND_BY_S: Final = 0.05
 
 
@@ -72,14 +69,14 @@ class Processor:
         self._detecting = detecting
         self._sharing = sharing or Sharing()
         self._writer = Writer(outlet, store, linker, metrics)
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="fold")
+        self._aside = Aside("fold", 2, source.keep_alive)
         self._in_flight: _InFlight | None = None
         self.busy_until_s = time.monotonic()
 
     def run(self, stopped: Callable[[], bool], gate: Gate | None = None) -> None:
         """Advance until told to stop; then what is committed is what was done."""
         while not stopped():
-            if gate is not None and gate.closed():
+            if gate is not None and gate.due and self._aside.ask(gate.closed):
                 self._stand_by(gate, stopped)
             self.advance()
         self.settle()
@@ -91,7 +88,7 @@ class Processor:
         self.settle()
         self._source.commit()
         self._cache.clear()
-        while not stopped() and gate.stand_by(*self._source.membership()):
+        while not stopped() and self._aside.ask(partial(gate.stand_by, *self._source.membership())):
             self._source.keep_alive()
             time.sleep(_STAND_BY_S)
 
@@ -122,18 +119,18 @@ class Processor:
                 self.settle()
             self._fold(turn)  # steps 3 to 5
             self.settle()
-            self._in_flight = _InFlight(turn, self._threads.submit(self._writer.deliver, turn))  # steps 6 to 8
+            self._in_flight = _InFlight(turn, self._aside.submit(partial(self._writer.deliver, turn)))  # steps 6 to 8
 
     def settle(self) -> None:
         """Wait until the turn in flight is durable, fold again what was lost, then let its offsets go."""
         if self._in_flight is None:
             return
         (turn, future), self._in_flight = self._in_flight, None
-        lost = self._conclude(turn, self._wait(future))
+        lost = self._conclude(turn, self._aside.wait(future))
         while lost:
             again = turn.again(lost)
             self._fold(again)
-            lost = self._conclude(again, self._wait(self._threads.submit(self._writer.deliver, again)))
+            lost = self._conclude(again, self._aside.ask(partial(self._writer.deliver, again)))
         with self._metrics.stage("commit"):
             self._source.done(turn.records)  # step 9
         self._metrics.settled(turn.records, self._source.lag_records() + self._sharing.carried_records)
@@ -189,7 +186,7 @@ class Processor:
         refused = Turn([])
         for asset_id, why in delivered.refused.items():
             loading.give_up(turn.deliveries[asset_id], why, refused)
-        self._ask(lambda: self._writer.bury(refused.letters))
+        self._aside.ask(partial(self._writer.bury, refused.letters))
         gone = delivered.lost | delivered.refused.keys()
         done = [asset for asset in turn.twins if asset.asset_id not in gone] if gone else turn.twins
         self._cache.put(done)
@@ -202,12 +199,4 @@ class Processor:
         return delivered.lost
 
     def _documents(self, asset_ids: Sequence[str]) -> list[Document]:
-        return self._ask(lambda: self._store.load(asset_ids))
-
-    def _ask(self, question: Callable[[], T]) -> T:
-        return self._wait(self._threads.submit(question))
-
-    def _wait(self, future: "Future[T]") -> T:
-        while not futures.wait([future], _KEEP_ALIVE_S).done:
-            self._source.keep_alive()
-        return future.result()
+        return self._aside.ask(lambda: self._store.load(asset_ids))

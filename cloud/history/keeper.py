@@ -4,12 +4,14 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Final
 
 import structlog
 from pymongo import UpdateOne
 
+from cloud.aside import Aside
 from cloud.config import HistorySettings
 from cloud.history import collect, documents
 from cloud.history.documents import Document
@@ -51,6 +53,7 @@ class Keeper:
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._source, self._store, self._settings, self._metrics = source, store, settings, metrics
+        self._aside = Aside("history", 1, source.keep_alive)
         self._kept = settings.kept()
         self._clock_s = clock_s
         self._buffers: dict[tuple[str, int], _Buffer] = {}
@@ -112,7 +115,7 @@ class Keeper:
         self._source.done(list(chain.from_iterable(buffer.records.values())))  # step 4
 
     def _write(self, pieces: list[Document]) -> None:
-        written = self._store.bulk(COLLECTION, [_put(piece) for piece in pieces])
+        written = self._aside.ask(partial(self._store.bulk, COLLECTION, [_put(piece) for piece in pieces]))
         for index, reason in written.refused.items():
             if index not in written.duplicate_keys:  # two of us put the same new piece: one of them is enough
                 self._metrics.refused.inc()

@@ -149,7 +149,7 @@ def work(world: World, log: Log, fate: Fate, chance: random.Random) -> None:
         while not log.drained:
             worker.advance()
     finally:
-        worker._threads.shutdown(wait=True)
+        worker._aside.close()
 
 
 def story() -> list[Record]:

@@ -137,5 +137,5 @@ def test_nothing_is_lost_while_the_database_is_away(world: World) -> None:
     worker = world.worker([record("a", hot(2))], at=patient)
     worker.turn()
     dead.close()
-    assert len(waits) == 3
+    assert len(waits) >= 3
     assert world.twin()["counters"]["frames"] == 2

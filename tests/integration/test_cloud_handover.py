@@ -73,6 +73,9 @@ class NoLog:
     def begin(self, start: Any) -> None:
         pass
 
+    def keep_alive(self) -> None:
+        pass
+
 
 @pytest.fixture
 def world(mongodb_uri: str, mongo_database: str) -> Iterator[World]:

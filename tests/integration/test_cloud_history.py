@@ -49,6 +49,9 @@ class Script:
     def done(self, records: list[Record]) -> None:
         self.committed += records
 
+    def keep_alive(self) -> None:
+        pass
+
     def lag_records(self) -> int:
         return 0
 

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -138,6 +139,32 @@ def test_a_partition_that_was_given_up_while_the_worker_waited_is_read_when_it_c
     line.say("a", range(5, 9), 0)
     line.say("b", range(5, 9), 1)
     line.until(lambda: line.frames("a") == 9 and line.frames("b") == 9)
+
+
+def test_what_is_read_while_the_worker_waits_is_not_lost(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pause stops what is fetched, but not what a rebalance lets through at that moment."""
+    line.until(lambda: line.source.assigned > 0)
+    monkeypatch.setattr(line.source, "_consumer", _Unpausable(line.source._consumer))
+    line.say("a", range(20), 0)
+    deadline = time.monotonic() + 60
+    while len(line.source._held) < 20:
+        line.source.keep_alive()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    line.until(lambda: line.frames("a") == 20)
+
+
+class _Unpausable:
+    """A consumer whose pauses come too late."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+
+    def pause(self, partitions: list[TopicPartition]) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
 
 
 @topics_change

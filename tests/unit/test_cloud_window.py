@@ -39,6 +39,16 @@ def test_an_overflowing_window_calls_what_it_forgot_uncertain() -> None:
     assert window.accept(window.floor + 1, 1)[0] is not Seen.UNCERTAIN
 
 
+def test_one_wide_gap_that_fills_here_and_there_overflows_too() -> None:
+    """Every other message of a long loss comes late: the pieces between are as many as in any other overflow."""
+    window = Window()
+    window.accept(10 * INTERVALS_MAX, 1)
+    for seq in range(1, 10 * INTERVALS_MAX, 2):
+        assert window.accept(seq, 1) == (Seen.NEW, -1)
+        assert len(window.missing) <= INTERVALS_MAX
+    assert window.accept(2, 1)[0] is Seen.UNCERTAIN
+
+
 def test_counting_anew_without_a_new_session_is_uncertain_not_dropped() -> None:
     window = Window()
     for seq in range(5):
