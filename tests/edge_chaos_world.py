@@ -68,7 +68,7 @@ class World:
         self.chance = random.Random(SEED)
         self.done: Counter[str] = Counter()
         self.deaths_ms: list[float] = []
-        """When `kill_agent` had killed it."""
+        """When the agent had been killed."""
 
     @property
     def look(self) -> Kafka:
@@ -83,9 +83,13 @@ class World:
         letters = [each for channel in CHANNELS for each in self.look.messages(f"fleet.{channel}.v1.dlq")]
         return edge_chaos.gaps(((each.value() or b"", each.headers() or []) for each in letters), self.agent.gateway)
 
-    def kill_agent(self) -> None:
+    def end_agent(self) -> None:
+        """Kill it; what is received from now on meets another life's memory."""
         self.agent.kill()
         self.deaths_ms.append(time.time() * 1000)
+
+    def kill_agent(self) -> None:
+        self.end_agent()
         time.sleep(self.chance.choice([0, 0, 0.1, 0.5]))
         self.agent.launch()
 
@@ -176,7 +180,7 @@ def heal(world: World) -> None:
     for wire in world.wires.values():
         wire.go_on()
     assert world.fleet.hush(60), "the broker takes what devices say"
-    world.agent.kill()
+    world.end_agent()
     world.agent.start()
     world.agent.wait_drained(limit_s=120)
     time.sleep(2)  # mosquitto may have more for us once its window moved on

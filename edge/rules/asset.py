@@ -138,7 +138,7 @@ class Asset:
     def _send_held(self, entries: list[Entry], trap: Trap, extras: list[Extra]) -> None:
         trap.samples += len(entries)
         for entry in entries:
-            entry.cell.sent(entry.ms, entry.value)
+            entry.cell.sent_apart(entry.ms, entry.value)
             extras.append(Extra(entry.ms, entry.cell.sensor.path, entry.value, trap.name, trap.urgent))
 
     def give_up(self) -> list[Extra]:
@@ -160,7 +160,7 @@ class Asset:
     def _send_newest(self, cell: Cell, extras: list[Extra]) -> None:
         """An older sample is sent than the newest, which was withheld: alone, the older one would seem newest."""
         self.ring.take(cell.ms, cell.ms, frozenset((cell.sensor.number,)))
-        cell.sent(cell.ms, cell.value)
+        cell.sent_apart(cell.ms, cell.value)
         extras.append(Extra(cell.ms, cell.sensor.path, cell.value, cell.collector.name, False))
 
     def _is_wanted(self, ms: int, cell: Cell, value: Value, extras: list[Extra]) -> bool:
@@ -181,13 +181,15 @@ class Asset:
 
     def _capture(self, ms: int, cell: Cell, value: Value, trap: Trap, extras: list[Extra]) -> bool:
         """An urgent sample leaves its frame for one that is stored with the events; others stay."""
+        self._sent(ms, cell, value, extras)
         if trap.urgent:
             extras.append(Extra(ms, cell.sensor.path, value, trap.name, True))
-        self._sent(ms, cell, value, extras)
+            cell.sent_apart(ms, value)
         return not trap.urgent
 
     def _sent(self, ms: int, cell: Cell, value: Value, extras: list[Extra]) -> None:
-        if cell.kept_ms < ms < cell.ms:
+        """A sample is sent that its rule withholds. Of `none` nobody expects the newest: that one stays withheld."""
+        if cell.kept_ms < ms < cell.ms and not cell.collector.is_silent:
             self._send_newest(cell, extras)
         else:
             cell.sent(ms, value)

@@ -46,6 +46,7 @@ class Cell(msgspec.Struct, eq=False, gc=False):
     """`value`, `ms`, `previous`: the newest sample by source time; `kept_value`, `kept_ms`: the newest one sent.
 
     `previous` is the value before the newest. `ms` is -1 before the first sample, `kept_ms` before the first sent.
+    `own_ms`: the newest one that went out in a frame of the agent's, of which there is no other copy.
     """
 
     sensor: Sensor
@@ -55,6 +56,7 @@ class Cell(msgspec.Struct, eq=False, gc=False):
     previous: Any = None
     kept_value: Any = None
     kept_ms: int = -1
+    own_ms: int = -1
 
     def take(self, ms: int, value: Value) -> Verdict:
         """Judge a sample and remember it."""
@@ -107,10 +109,16 @@ class Cell(msgspec.Struct, eq=False, gc=False):
         return Verdict.KEPT if ms == self.kept_ms else Verdict.REPEATED
 
     def forget_sent(self) -> None:
-        """Take the next sample for the first."""
-        self.kept_ms = -1
+        """Take the next sample for the first, unless the last one sent is beyond doubt."""
+        if self.kept_ms != self.own_ms:
+            self.kept_ms = -1
 
     def sent(self, ms: int, value: Value) -> None:
         """A sample was sent for another reason."""
         if ms > self.kept_ms:
             self.kept_value, self.kept_ms = value, ms
+
+    def sent_apart(self, ms: int, value: Value) -> None:
+        """The same, in a frame of the agent's."""
+        self.sent(ms, value)
+        self.own_ms = max(ms, self.own_ms)

@@ -193,6 +193,23 @@ def test_a_late_sample_in_a_window_brings_the_newest_behind_the_window_with_it()
     assert sorted(sent) == [(1500, SPEED, 0.9), (3000, SPEED, -0.9)]
 
 
+def test_a_late_sample_in_a_window_brings_nothing_of_a_signal_that_is_never_sent() -> None:
+    rules = world.engine(rule(mode="none"), capture(MOVING, after_s=1))
+    rules.apply([message(0, {SPEED: 0.0}), message(1000, {MOVING: True}, seq=1), message(3000, {SPEED: -0.9}, seq=2)])
+    assert samples_of(rules.apply([message(1500, {SPEED: 0.9}, seq=3)])) == [(1500, SPEED, 0.9)]
+
+
+def test_while_it_settles_a_newest_sample_goes_once_in_a_frame_of_the_agent_however_many_late_ones_come() -> None:
+    rules = world.engine(rule(deadband=100.0, snapshot_s=1000), settle_s=10)
+    frames = speeds(*range(20))
+    rules.apply(frames)
+    again = rules.apply(frames)
+    assert samples_of(each for each in again if "seq" not in frame_of(each)) == [(19_000, SPEED, 19.0)]
+    assert [frame_of(each)["signals"] for each in again if "seq" in frame_of(each)] == [
+        {SPEED: float(each)} for each in range(20)
+    ]
+
+
 def test_what_a_capture_sent_is_what_the_next_deadband_is_measured_from() -> None:
     rules = world.engine(rule(deadband=1.0, snapshot_s=1000), capture(MOVING, before_s=10))
     rules.apply([message(0, {SPEED: 0.0}), message(1000, {SPEED: 0.9}, seq=1), message(2000, {MOVING: True}, seq=2)])
