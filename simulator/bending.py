@@ -10,12 +10,9 @@ from typing import Any, Final, NamedTuple
 import msgpack
 import numpy as np
 
-from simulator.links import Outage
-
 _SKEW_MS_MAX: Final = 600_000
 _JUMP_MS_MAX: Final = 7_200_000
 _BEGINS_S_MAX: Final = 900.0
-_OFFLINE_S: Final = (600.0, 1_800.0)
 _NOW_AND_THEN: Final = 0.05
 _NOISE: Final = 1e-4
 _IMPOSSIBLE: Final = (1e12, -1e12, math.nan, "n/a")
@@ -34,12 +31,6 @@ class Details:
     def begins_s(self) -> float:
         """When the quirk begins, or ends."""
         return self.when * _BEGINS_S_MAX
-
-    @property
-    def outage(self) -> Outage:
-        """When nothing gets through."""
-        lasts_s = _OFFLINE_S[0] + self.how_much * (_OFFLINE_S[1] - _OFFLINE_S[0])
-        return Outage(self.begins_s, self.begins_s, self.begins_s + lasts_s)
 
 
 class Body(NamedTuple):

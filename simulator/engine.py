@@ -142,7 +142,7 @@ class Engine:
         quirk_of = quirks.choose(wanted, self.settings.seed, free)
         odd = np.isin(np.arange(vehicles + len(self.stations.devices)), list(quirk_of))
         self.vehicles.devices.odd, self.stations.devices.odd = odd[:vehicles], odd[vehicles:]
-        return Quirks(self.settings.seed, quirk_of)
+        return Quirks(self.settings.seed, quirk_of, self.settings.run_s)
 
     def _dying_modems(self, planned: list[Fault]) -> dict[int, Outage]:
         dying = [fault for fault in planned if fault.kind in MODEM_KINDS]

@@ -1,9 +1,11 @@
 """What reaches the network: devices whose link is down keep their messages and send them later, in order.
 
 A link is down for a while, or its modem dies: the signal fades, the link drops out for longer and longer, then nothing
-gets through until the modem is replaced. No clock of its own: `now_s` is simulated time since the start.
+gets through until the modem is replaced. What waits is in memory, half a kilobyte a message. No clock of its own:
+`now_s` is simulated time since the start.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -19,6 +21,13 @@ REPLACED_S: Final = (900.0, 2_400.0)
 LOST_DB: Final = 60.0
 """What a dead modem hears less than a healthy one."""
 _DROP_OUTS_EVERY_S: Final = 120.0
+_OFFLINE_S: Final = (3_600.0, 14_400.0)
+_OFFLINE_BEGINS_S: Final = 900.0
+_OFFLINE_SHARE: Final = (0.3, 0.6)
+"""Of a run that is too short for `_OFFLINE_S`."""
+_OFFLINE_BEGINS_SHARE: Final = 0.2
+_CATCHES_UP_MESSAGES: Final = 20
+"""So many of what it kept a device sends in a step once its link is good again."""
 
 
 class Outage(NamedTuple):
@@ -27,6 +36,15 @@ class Outage(NamedTuple):
     fades_s: float
     dead_s: float
     ends_s: float
+
+    @classmethod
+    def within(cls, run_s: float, when: float, how_much: float) -> "Outage":
+        """Of a device that is offline for 1 to 4 hours, or for 30 to 60 % of a shorter run; `when` and `how_much` are
+        0 to 1. A fifth of the run is left for what it sends later."""
+        begins_s = when * min(_OFFLINE_BEGINS_S, _OFFLINE_BEGINS_SHARE * run_s)
+        bounds_s = zip(_OFFLINE_S, _OFFLINE_SHARE, strict=True)
+        shortest_s, longest_s = (min(lasts_s, share * run_s) for lasts_s, share in bounds_s)
+        return cls(begins_s, begins_s, begins_s + shortest_s + how_much * (longest_s - shortest_s))
 
     @classmethod
     def of_modem(cls, onset_s: float, size: float) -> "Outage":
@@ -42,7 +60,7 @@ class Links:
     def __init__(self, outage_of: dict[int, Outage]) -> None:
         self._devices = list(outage_of)
         self._times: Floats = np.array(list(outage_of.values()), dtype=np.float64).reshape(-1, 3)
-        self._kept: dict[int, list[Message]] = {}
+        self._kept: dict[int, deque[Message]] = {}
 
     def faded(self, now_s: float) -> dict[int, float]:
         """Of devices whose link is bad now: 0 good to 1 nothing gets through."""
@@ -62,14 +80,21 @@ class Links:
         through: list[Message] = []
         affected = down | self._kept.keys()
         for message in messages:
-            if message.device not in affected:
-                through.append(message)
-            elif message.device in down:
-                self._kept.setdefault(message.device, []).append(message)
+            if message.device in affected:
+                self._kept.setdefault(message.device, deque()).append(message)
             else:
-                through += self._kept.pop(message.device, ())
                 through.append(message)
+        for device in sorted(affected - down):
+            through += self._caught_up(device)
         return through
+
+    def _caught_up(self, device: int) -> list[Message]:
+        """The oldest of what a device has kept; it has caught up when nothing is left."""
+        kept = self._kept[device]
+        oldest = [kept.popleft() for _ in range(min(_CATCHES_UP_MESSAGES, len(kept)))]
+        if not kept:
+            del self._kept[device]
+        return oldest
 
     def release(self) -> Iterator[Message]:
         """What is still kept."""

@@ -2,7 +2,8 @@
 
 * clock_skew: its clock is off by minutes; clock_jump: at some moment it jumps, forwards or back, by up to two hours.
 * cut_short: now and then it restarts in mid-message: what arrives is the beginning of a payload.
-* offline: for a while it reaches nobody, and sends everything afterwards, in order, with the times of then.
+* offline: it reaches nobody for hours (in a run that is too short for that, for most of it), and sends everything
+  afterwards, in order, with the times of then.
 * jitter: the last digits of its numbers are noise; stuck_sensor: one of its sensors says the same for ever.
 * impossible_value: now and then a value that cannot be (far out of range, NaN, a text for a number).
 * old_format: half-updated firmware: until the update is complete it speaks a format that nobody reads any more.
@@ -74,8 +75,9 @@ _BENDS: Final[dict[Quirk, _Bend]] = {
 class Quirks:
     """Bends what the chosen devices send. No clock of its own: `now_s` is simulated time since the start."""
 
-    def __init__(self, seed: int, quirk_of: dict[int, Quirk]) -> None:
-        self._quirk_of = quirk_of
+    def __init__(self, seed: int, quirk_of: dict[int, Quirk], run_s: float) -> None:
+        """`run_s`: how long the run is, in simulated time; outages end before it does."""
+        self._quirk_of, self._run_s = quirk_of, run_s
         self._random = stream(seed, "bending")
         draws = stream(seed, "quirk details").random((len(quirk_of), 2)).tolist()
         self._details = {device: Details(*drawn) for device, drawn in zip(sorted(quirk_of), draws, strict=True)}
@@ -88,7 +90,8 @@ class Quirks:
     def outages(self) -> dict[int, Outage]:
         """When the devices that are offline for a while are so."""
         offline = [device for device, quirk in self._quirk_of.items() if quirk is Quirk.OFFLINE]
-        return {device: self._details[device].outage for device in offline}
+        details = {device: self._details[device] for device in offline}
+        return {device: Outage.within(self._run_s, each.when, each.how_much) for device, each in details.items()}
 
     @property
     def half_updated_s(self) -> dict[int, float]:

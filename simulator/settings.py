@@ -1,5 +1,6 @@
 """Settings of the simulator: what the fleet is, what breaks, how it is sent. One table of the TOML file each."""
 
+import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -45,6 +46,11 @@ class FleetSection(Section):
     """Share of devices that send catalogue numbers instead of paths."""
     samples_share: Rate = 0.15
     """Share of vehicles that put several samples into a frame."""
+
+    @property
+    def run_s(self) -> float:
+        """How long the run is, in simulated time."""
+        return self.duration_s * self.speedup if self.duration_s else math.inf
 
     @model_validator(mode="after")
     def _whole_steps(self) -> Self:

@@ -90,7 +90,7 @@ def test_who_was_offline_sends_everything_later_in_order(plain, bent):
     late, usual = bent[0]["offline"], plain[bent[0]["offline"][0][1].device]
     assert [decoded(message) for _, message in late] == [decoded(message) for _, message in usual]
     waited = max(at_ms - then_ms for (at_ms, _), (then_ms, _) in zip(late, usual, strict=True))
-    assert 590_000 <= waited <= 1_810_000
+    assert 1_070_000 <= waited <= 2_170_000  # of a run of an hour
 
 
 def test_jitter_is_small_and_in_numbers_only(plain, bent):
