@@ -36,7 +36,7 @@ from simulator.motion import Motion
 from simulator.plans import NOBODY, Mode, Place, Plans
 from simulator.roads import Spots
 
-_ON_THE_ROAD_SHARE: Final = 0.5
+_ON_THE_ROAD_SHARE: Final = 0.25
 """Of those who are on the road for their work."""
 _TO_WORK_S: Final = 1_500.0
 _ERRAND_DRIVE_H: Final = 0.3

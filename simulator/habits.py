@@ -25,7 +25,10 @@ _PUNCTUAL_S: Final = 420.0
 
 
 class _Kind(NamedTuple):
-    """Drivers of one kind: usual times in hours with their spread, days of work in a week, errands in a day."""
+    """Drivers of one kind: usual times in hours with their spread, days of work in a week, errands in a day.
+
+    `km_per_year`: what the others come to on the roads of a region, measured (a test compares).
+    """
 
     share: float
     leaves_h: tuple[float, ...]
@@ -34,16 +37,19 @@ class _Kind(NamedTuple):
     days: int
     weekend: bool
     errands_per_day: float
+    km_per_year: float
     roams: bool = False
 
 
 _KINDS: Final = (
-    _Kind(0.46, (7.4,), 0.7, 8.9, 5, False, 0.7),  # full time
-    _Kind(0.14, (8.2,), 0.8, 5.2, 4, False, 1.2),  # part time
-    _Kind(0.08, (5.2, 13.2, 21.2), 0.25, 8.6, 5, True, 0.8),  # shifts
-    _Kind(0.18, (7.0, 10.5, 15.5, 20.5), 0.8, 9.0, 6, True, 0.4, roams=True),  # on the road
-    _Kind(0.14, (9.0,), 1.0, 0.0, 0, False, 1.6),  # at home
+    _Kind(0.52, (7.4,), 0.7, 8.9, 5, False, 0.7, 12_700.0),  # full time
+    _Kind(0.16, (8.2,), 0.8, 5.2, 4, False, 1.2, 13_400.0),  # part time
+    _Kind(0.09, (5.2, 13.2, 21.2), 0.25, 8.6, 5, True, 0.8, 13_400.0),  # shifts
+    _Kind(0.07, (7.0, 10.5, 15.5, 20.5), 0.8, 9.0, 6, True, 0.4, 38_000.0, roams=True),  # on the road
+    _Kind(0.16, (9.0,), 1.0, 0.0, 0, False, 1.6, 10_000.0),  # at home
 )
+_MORE_OR_LESS: Final = 0.22
+_LEAST_AND_MOST: Final = (0.5, 1.5)
 _WORKDAY: Final = (0, 0, 0, 0, 0, 1, 2, 4, 6, 8, 9, 8, 7, 6, 7, 8, 10, 11, 10, 8, 5, 3, 2, 1)
 _SATURDAY: Final = (1, 1, 0, 0, 0, 0, 1, 2, 5, 9, 11, 11, 10, 9, 8, 8, 7, 7, 8, 7, 5, 4, 4, 2)
 _SUNDAY: Final = (2, 1, 1, 0, 0, 0, 0, 1, 3, 6, 8, 9, 8, 8, 9, 9, 8, 8, 7, 5, 3, 2, 1, 0)
@@ -84,8 +90,7 @@ class Duty(NamedTuple):
 
 def of(seed: int, count: int) -> Habits:
     """The habits of the first `count` drivers of a seed."""
-    shares = np.cumsum([kind.share for kind in _KINDS])
-    kind = np.searchsorted(shares[:-1], stream(seed, "habits").random(count), side="right")
+    kind = _kinds(seed, count)
     shift = stream(seed, "shifts").random(count)
     usual_h = np.array(
         [_KINDS[k].leaves_h[int(at * len(_KINDS[k].leaves_h))] for k, at in zip(kind, shift, strict=True)]
@@ -100,6 +105,17 @@ def of(seed: int, count: int) -> Habits:
         errands_per_day=singles([each.errands_per_day for each in _KINDS])[kind],
         roams=np.array([each.roams for each in _KINDS])[kind],
     )
+
+
+def kilometres_per_year(seed: int, count: int) -> Floats:
+    """What the first `count` drivers of a seed drive in a year, about: by their kind, and more or less of it."""
+    usual = np.array([each.km_per_year for each in _KINDS])[_kinds(seed, count)]
+    return usual * np.clip(stream(seed, "mileage").normal(1.0, _MORE_OR_LESS, count), *_LEAST_AND_MOST)
+
+
+def _kinds(seed: int, count: int) -> Integers:
+    shares = np.cumsum([kind.share for kind in _KINDS])
+    return np.searchsorted(shares[:-1], stream(seed, "habits").random(count), side="right")
 
 
 def _days(kind: Integers, draws: Floats) -> Integers:

@@ -11,7 +11,7 @@ from typing import Final, overload
 
 import numpy as np
 
-from simulator import models
+from simulator import habits, models
 from simulator.arrays import Floats, Integers, stream
 from simulator.models import Powertrain, StationModel, VehicleModel
 from wire import messages, vin
@@ -64,7 +64,7 @@ def vehicles(seed: int, count: int) -> VehicleTraits:
         model=_vehicle_models(seed, count),
         year=(YEAR_FIRST + np.floor(_YEARS * newness)).astype(np.int16),
         delivered_day=np.floor(365 * stream(seed, "delivered").random(count)).astype(np.int16),
-        kilometres_per_year=np.clip(stream(seed, "mileage").normal(13_500, 3_500, count), 5_000, 28_000),
+        kilometres_per_year=habits.kilometres_per_year(seed, count),
         color=np.floor(len(COLORS) * stream(seed, "color").random(count)).astype(np.int8),
     )
 

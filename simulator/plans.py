@@ -39,7 +39,7 @@ _STAYS: Final = {
     Place.SITE: ((4.0, 12.0), (15.0, 40.0), 0.8),
 }
 """Minutes, uniform within the bounds: short stay, long stay, and how often the stay is a short one."""
-_STOPS_MIN: Final = (4.0, 25.0)
+_STOPS_MIN: Final = (20.0, 75.0)
 """Of those who are on the road for their work."""
 _AT_HOME_S: Final = 600.0
 """Nobody leaves again earlier."""

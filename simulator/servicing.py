@@ -1,6 +1,6 @@
 """Regular services of the cars of a seed before a simulation begins: when, at which odometer, and who missed the last.
 
-A service is due after 20,000 km; drivers come every 17,000 km, or after 520 days. The lives of the cars tell of the
+A service is due after 20,000 km; drivers come every 15,000 km, or after 520 days. The lives of the cars tell of the
 same services as the cars count from, so that the distance to the next one follows from the odometer of the last.
 """
 
@@ -16,7 +16,7 @@ from simulator.identity import VehicleTraits
 INTERVAL_KM: Final = 20_000.0
 LAST_PAST_DAY: Final = datetime(2025, 5, 1, 12, tzinfo=UTC)
 """Everything that has happened to a car that drives, has happened by then."""
-_COMES_AFTER_KM: Final = 17_000.0
+_COMES_AFTER_KM: Final = 15_000.0
 _COMES_AFTER_DAYS: Final = 520.0
 _DAYS_OF_A_YEAR: Final = 365.25
 _SURELY_OVERDUE_KM: Final = 500.0

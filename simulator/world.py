@@ -33,9 +33,17 @@ def places(seed: int, count: int) -> Places:
     """Homes along the streets of the towns, work places around a few business quarters."""
     network = roads.of(seed)
     quarters = stream(seed, "work centres").normal(0.0, _WORK_CENTRES_SPREAD_M, (_WORK_CENTRES, 2))
-    quarter = np.floor(_WORK_CENTRES * stream(seed, "work quarter").random(count)).astype(np.int64)
-    works = quarters[quarter] + stream(seed, "works").normal(0.0, _WORKS_SPREAD_M, (count, 2))
-    return Places(_homes(network, seed, count), around(network, works, stream(seed, "works along")))
+    homes = _homes(network, seed, count)
+    works = _nearer(quarters, network.position(homes), stream(seed, "work quarter").random((count, 2)))
+    works = works + stream(seed, "works").normal(0.0, _WORKS_SPREAD_M, (count, 2))
+    return Places(homes, around(network, works, stream(seed, "works along")))
+
+
+def _nearer(quarters: Floats, homes: Floats, draws: Floats) -> Floats:
+    """Of the two business quarters that each might work in, the one that is nearer to home, `[n, 2]`."""
+    either = quarters[np.floor(_WORK_CENTRES * draws).astype(np.intp)]
+    nearer = ((either - homes[:, None]) ** 2).sum(axis=2).argmin(axis=1)
+    return np.asarray(either[np.arange(len(homes)), nearer])
 
 
 def _homes(network: Roads, seed: int, count: int) -> Spots:
