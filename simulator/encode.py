@@ -6,7 +6,7 @@ samples into a frame keep the fast columns of the samples since their last frame
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -125,11 +125,10 @@ def report(reporter: Reporter, rows: Rows, units: Integers, send: Flags, now_ms:
         packed = packer.frames(send[chosen], values[chosen], now_ms, devices.sessions[of], devices.signal_seq[of])
         for place, payload in zip(chosen.tolist(), packed, strict=True):
             payloads[place] = payload
-    for place in np.flatnonzero(own | devices.json[rows]).tolist():
-        row = int(rows[place])
-        frame = _frame(reporter, row, send[place], values[place], now_ms)
-        if spread[place]:
-            _spread(reporter, row, frame, last[place], units[place])
+    slowly = np.flatnonzero(own | devices.json[rows])
+    frames = _frames(reporter, rows[slowly], send[slowly], values[slowly], now_ms)
+    _spread(reporter, rows, np.flatnonzero(spread[slowly]), slowly, frames, last, units)
+    for place, row, frame in zip(slowly.tolist(), rows[slowly].tolist(), frames, strict=True):
         payloads[place] = codec.to_json(frame) if devices.json[row] else codec.to_msgpack(frame)
     devices.signal_seq[rows] += 1
     numbers = _numbers(plain, len(rows), first)
@@ -175,46 +174,85 @@ def _ways(reporter: Reporter, rows: Rows, plainly: Rows) -> list[tuple[Packer, R
     return [(packer, chosen) for packer, chosen in ways if len(chosen)]
 
 
-def _frame(reporter: Reporter, row: int, send: Flags, values: Floats, now_ms: int) -> dict[str, Any]:
+def _frames(reporter: Reporter, rows: Rows, send: Flags, values: Floats, now_ms: int) -> list[dict[str, Any]]:
+    """The frames of `rows` as maps, each with the cells `send` of `values [rows, columns]`."""
     devices, table = reporter.devices, reporter.table
-    keys = table.numbers if devices.numbers[row] else table.paths
-    columns = np.flatnonzero(send).tolist()
-    return {
-        "v": 1,
-        "ts": now_ms,
-        "signals": {keys[column]: table.value(column, float(values[column])) for column in columns},
-        "session": devices.session(row),
-        "seq": int(devices.signal_seq[row]),
-    }
+    ends = np.cumsum(send.sum(axis=1)).tolist()
+    columns, given = np.nonzero(send)[1].tolist(), values[send].tolist()
+    frames, begin = [], 0
+    for row, end in zip(rows.tolist(), ends, strict=True):
+        keys: tuple[Any, ...] = table.numbers if devices.numbers[row] else table.paths
+        cells = zip(columns[begin:end], given[begin:end], strict=True)
+        frame = {
+            "v": 1,
+            "ts": now_ms,
+            "signals": {keys[column]: table.value(column, value) for column, value in cells},
+            "session": devices.session(row),
+            "seq": int(devices.signal_seq[row]),
+        }
+        frames.append(frame)
+        begin = end
+    return frames
 
 
-def _spread(reporter: Reporter, row: int, frame: dict[str, Any], last: Integers, units: Integers) -> None:
-    """Put the kept samples before the present one: lists with null where nothing moved."""
-    slot, table = int(reporter.slot[row]), reporter.table
-    keys: tuple[Any, ...] = table.numbers if reporter.devices.numbers[row] else table.paths
-    count = int(reporter.sampled[slot])
-    times = reporter.sample_ms[slot, :count].tolist()
-    signals = {key: [None] * count + [value] for key, value in frame["signals"].items()}
-    for place, column in enumerate(table.fast):
-        kept = _moved(reporter.samples[slot, :count, place], int(last[column]), float(table.deadband_units[column]))
-        if any(value is not None for value in kept):
-            # What moved between frames may have moved back: the present value must end the list.
-            reporter.last[row, column] = units[column]
-            scale = float(table.scale[column])
-            signals[keys[column]] = [None if each is None else each / scale for each in (*kept, int(units[column]))]
-    frame["dt"] = [time - times[0] for time in (*times, frame["ts"])]
-    frame["ts"] = times[0]
-    frame["signals"] = signals
-    reporter.sampled[slot] = 0
+class _Kept(NamedTuple):
+    """Of devices that put several samples into a frame: how many `[n]`, when `[n, slots]`, which `moved` and their
+    `values [n, slots, fast columns]`, and those of the frame itself, `present [n, fast columns]`."""
+
+    counts: list[int]
+    times_ms: list[list[int]]
+    moved: list[list[list[bool]]]
+    values: list[list[list[float]]]
+    present: list[list[float]]
 
 
-def _moved(samples: Integers, last: int, deadband: float) -> list[int | None]:
-    kept: list[int | None] = []
-    for value in samples.tolist():
-        moved = value != NO_UNITS and (last == NO_UNITS or abs(value - last) >= deadband)
-        kept.append(value if moved else None)
-        last = value if moved else last
-    return kept
+def _spread(
+    reporter: Reporter,
+    rows: Rows,
+    which: Rows,
+    slowly: Rows,
+    frames: list[dict[str, Any]],
+    last: Integers,
+    units: Integers,
+) -> None:
+    """Put the kept samples before the present one, in the frames at `which` of `slowly`: lists with null where nothing
+    moved."""
+    if not len(which):
+        return
+    table, places = reporter.table, slowly[which]
+    kept = _kept(reporter, rows[places], last[places], units[places])
+    of_each = zip(which.tolist(), rows[places].tolist(), *kept, strict=True)
+    for place, row, count, times, moved, values, present in of_each:
+        frame = frames[place]
+        keys: tuple[Any, ...] = table.numbers if reporter.devices.numbers[row] else table.paths
+        signals = {key: [None] * count + [value] for key, value in frame["signals"].items()}
+        for fast, column in enumerate(table.fast):
+            said = [value[fast] if is_new[fast] else None for is_new, value in zip(moved, values, strict=True)][:count]
+            if said.count(None) < count:
+                signals[keys[column]] = [*said, present[fast]]
+        frame["dt"] = [time - times[0] for time in (*times[:count], frame["ts"])]
+        frame["ts"] = times[0]
+        frame["signals"] = signals
+
+
+def _kept(reporter: Reporter, rows: Rows, last: Integers, units: Integers) -> _Kept:
+    """Takes the samples of `rows`."""
+    table, slots, fast = reporter.table, reporter.slot[rows], list(reporter.table.fast)
+    samples, counts = reporter.samples[slots], reporter.sampled[slots]
+    before, moved = last[:, fast], np.zeros(samples.shape, dtype=np.bool_)
+    for slot in range(int(counts.max())):
+        now = samples[:, slot]
+        far = (before == NO_UNITS) | (np.abs(now - before) >= table.deadband_units[fast])
+        moved[:, slot] = far & (now != NO_UNITS) & (slot < counts)[:, None]
+        before = np.where(moved[:, slot], now, before)
+    # What moved between frames may have moved back: the present value must end the list.
+    present = units[:, fast]
+    has_moved = moved.any(axis=1)
+    reporter.last[rows[:, None], fast] = np.where(has_moved, present, reporter.last[rows[:, None], fast])
+    reporter.sampled[slots] = 0
+    values, of_frame = samples / table.scale[fast], present / table.scale[fast]
+    times_ms = reporter.sample_ms[slots].tolist()
+    return _Kept(counts.tolist(), times_ms, moved.tolist(), values.tolist(), of_frame.tolist())
 
 
 def due(devices: Devices, step: int, interval_steps: int) -> Flags:

@@ -7,6 +7,8 @@ carry `again`, so that the truth has it once.
 from collections import Counter
 from typing import Final
 
+import numpy as np
+
 from simulator.arrays import stream
 from simulator.devices import Message
 from wire.topics import Channel
@@ -29,26 +31,32 @@ class Misbehaviour:
         """What is sent at `step` of what the devices made, with what was due from before."""
         if self._rate <= 0:
             return messages
-        sent = []
-        draws = self._random.random((len(messages), 2)).tolist()
-        for message, (which, how_long) in zip(messages, draws, strict=True):
-            if message.channel is Channel.CONNECTION:
-                sent += self.release(message.device)  # births and farewells are the borders of sessions
-                sent.append(message)
-                continue
-            at = step + 1 + int(how_long * _DELAY_STEPS_MAX)
-            if which >= self._rate or which < self._rate / 2:
-                sent.append(message)
-            else:
-                self.delayed += 1
-                self._keep(at, message)
-            if which < self._rate / 2:
-                self.repeated += 1
-                self._keep(at, message._replace(again=True))
+        sent: list[Message] = []
+        draws, begin = self._random.random((len(messages), 2)), 0
+        borders = [place for place, message in enumerate(messages) if message.channel is Channel.CONNECTION]
+        touched = np.flatnonzero(draws[:, 0] < self._rate).tolist()
+        for place in sorted({*borders, *touched}):
+            sent += messages[begin:place]
+            sent += self._special(messages[place], step, *draws[place].tolist())
+            begin = place + 1
+        sent += messages[begin:]
         for message in self._later.pop(step, []):
             self._owed[message.device] -= 1
             sent.append(message)
         return sent
+
+    def _special(self, message: Message, step: int, which: float, how_long: float) -> list[Message]:
+        """What is sent now instead of a message that is a border of sessions, or is touched."""
+        if message.channel is Channel.CONNECTION:
+            return [*self.release(message.device), message]
+        at = step + 1 + int(how_long * _DELAY_STEPS_MAX)
+        if which < self._rate / 2:
+            self.repeated += 1
+            self._keep(at, message._replace(again=True))
+            return [message]
+        self.delayed += 1
+        self._keep(at, message)
+        return []
 
     def release(self, device: int | None = None) -> list[Message]:
         """Everything still owed, by one device or by all, in order of its time."""
