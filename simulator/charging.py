@@ -8,7 +8,7 @@ import numpy as np
 from simulator import contactors
 from simulator import energy as energies
 from simulator import stations as charging_stations
-from simulator.arrays import Flags, Floats, Integers, Rows
+from simulator.arrays import Flags, Floats, Integers, Rows, where_true
 from simulator.energy import Energy
 from simulator.faults import ISOLATION_CAUSE
 from simulator.plans import NOBODY, Mode, Place, Plans
@@ -73,7 +73,7 @@ def advance(
     stations: Stations, cars: Chargeable, energy: Energy, ambient: float, now_s: float, step_s: float
 ) -> list[SessionStep]:
     """One step of every session: power from the station's meter into the car's battery; then who is done."""
-    rows = np.flatnonzero(stations.occupied)
+    rows = where_true(stations.occupied)
     vehicles = stations.vehicle[rows]
     fresh = stations.began_s[rows] >= now_s  # who arrived in this step has spent it driving
     wanted = np.where(fresh, 0.0, _wanted_w(stations, cars, energy, rows, vehicles))

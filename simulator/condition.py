@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from simulator.arrays import Flags, Floats, Rows, approach, singles
+from simulator.arrays import Flags, Floats, Rows, approach, singles, where_true
 from simulator.servicing import INTERVAL_KM
 
 WHEELS: Final = ("Row1.Wheel.Left", "Row1.Wheel.Right", "Row2.Wheel.Left", "Row2.Wheel.Right")
@@ -179,7 +179,7 @@ def wear_oil(state: Condition, engine_on: Flags, speed: Floats, seconds: float) 
 
     The form is that of the first oil-change indicator (US patent 4,742,476); the weights are ours.
     """
-    rows = np.flatnonzero(engine_on)
+    rows = where_true(engine_on)
     turns = seconds * (_IDLE_PER_S + _TURNS_PER_M * speed[rows])
     cold = _COLD_WEARS * np.maximum(_OIL_WARM_CELSIUS - state.oil[rows], 0.0)
     hot = _HOT_WEARS * np.maximum(state.oil[rows] - _OIL_HOT_CELSIUS, 0.0)
@@ -200,7 +200,7 @@ def oil_km(state: Condition, rows: Rows) -> Floats:
 
 def service(state: Condition, odometer_m: Floats, has_engine: Flags, parked: Flags) -> None:
     """Who comes, comes before it is due: the oil is changed, and everything counts from here."""
-    come = np.flatnonzero(parked & ~state.unserviced)
+    come = where_true(parked & ~state.unserviced)
     due = come[to_service_km(state, odometer_m, has_engine, come) < _COMES_BEFORE_KM]
     state.service_at_km[due] = odometer_m[due] / 1_000.0 + INTERVAL_KM
     state.oil_life[due] = 1.0

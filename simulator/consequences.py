@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from simulator.arrays import Flags, Floats, singles
+from simulator.arrays import Flags, Floats, singles, where_true
 from simulator.fleet import Fleet
 
 CODES: Final = frozenset({"P0128", "P0217", "P0524", "P0A80"})
@@ -55,5 +55,5 @@ def notice(unit: Unit, fleet: Fleet, step_s: float) -> list[tuple[int, str]]:
         before = unit.true_s[code]
         unit.true_s[code] = np.where(condition, before + step_s, 0.0)
         certain = (before < _SURE_AFTER_S) & (unit.true_s[code] >= _SURE_AFTER_S)
-        found += [(row, code) for row in np.flatnonzero(certain).tolist()]
+        found += [(row, code) for row in where_true(certain).tolist()]
     return found

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from simulator.arrays import Flags, Rows
+from simulator.arrays import Flags, Rows, where_true
 from simulator.plans import NOBODY
 from simulator.stations import Stations
 
@@ -54,8 +54,8 @@ def advance(stations: Stations, now_s: float) -> Switched:
         return NOTHING
     loaded = (stations.vehicle != NOBODY) & np.isinf(stations.completed_s)
     stations.contactor_moves_s[moves & ~loaded & ~stations.contactor_open] = np.inf  # without a load there is no arc
-    opened = np.flatnonzero(moves & loaded & ~stations.contactor_open)
-    again = np.flatnonzero(moves & stations.contactor_open)
+    opened = where_true(moves & loaded & ~stations.contactor_open)
+    again = where_true(moves & stations.contactor_open)
     worn_out = stations.contactor_wear[again] >= 1.0
     stations.contactor_open[opened] = True
     stations.contactor_moves_s[opened] = now_s + _TRIES_AGAIN_S

@@ -16,6 +16,8 @@ from wire.messages import ConnectionState, plain
 from wire.topics import Channel, Kind
 
 _DAY_S: Final = 86_400.0
+_TOGETHER_S: Final = 0.01
+"""Of wall time: what is closer than that is sent at once anyway (`running`)."""
 
 UNCOUNTED: Final = -1
 """The position in the truth of a message that is not there, since it is sent a second time."""
@@ -122,7 +124,6 @@ class Devices:
 def create(settings: FleetSection, kind: Kind, count: int, first_device: int) -> Devices:
     """The devices of a seed, all switched off."""
     seed = settings.seed
-    interval_steps = round(settings.interval_s / settings.step_s)
 
     def share(name: str, limit: float) -> Flags:
         return np.asarray(stream(seed, f"{kind} {name}").random(count) < limit)
@@ -132,7 +133,7 @@ def create(settings: FleetSection, kind: Kind, count: int, first_device: int) ->
         kind=kind,
         ids=identity.AssetIds(seed, kind, count),
         first_device=first_device,
-        phase=np.floor(interval_steps * stream(seed, f"{kind} phase").random(count)).astype(np.int32),
+        phase=_phases(settings, stream(seed, f"{kind} phase").random(count)),
         json=share("json", settings.json_share),
         numbers=share("numbers", settings.numbers_share),
         several=share("several", settings.samples_share if is_vehicle else 0.0),
@@ -147,6 +148,15 @@ def create(settings: FleetSection, kind: Kind, count: int, first_device: int) ->
         reboots_at_s=_first_reboots(seed, kind, count, settings.reboots_per_day),
         returns_at_s=settings.ramp_s * stream(seed, f"{kind} ramp").random(count),
     )
+
+
+def _phases(settings: FleetSection, draws: Floats) -> Integers:
+    """Spread over the interval; where time runs so fast that this could not be seen, in fewer groups: whole columns of
+    frames cost little more than a few."""
+    interval_steps = round(settings.interval_s / settings.step_s)
+    seen_apart = int(settings.interval_s / settings.speedup / _TOGETHER_S)
+    groups = min(max(seen_apart, 1), interval_steps)
+    return (np.floor(groups * draws) * interval_steps // groups).astype(np.int32)
 
 
 def _first_reboots(seed: int, kind: Kind, count: int, per_day: float) -> Floats:

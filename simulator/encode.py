@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from simulator.arrays import Flags, Floats, Integers, Rows
+from simulator.arrays import Flags, Floats, Integers, Rows, where_true
 from simulator.cells import Cells
 from simulator.columns import FIRST, NO_UNITS, Table
 from simulator.devices import Devices, Message
@@ -117,7 +117,7 @@ def report(reporter: Reporter, rows: Rows, units: Integers, send: Flags, now_ms:
     values = reporter.table.of_units(units)
     spread = _is_spread(reporter, rows)
     own = spread | devices.odd[rows]
-    plain = np.flatnonzero(~own)
+    plain = where_true(~own)
     cells = _cells(reporter, rows[plain], units[plain], send[plain], now_ms, first)
     payloads: list[bytes] = [b""] * len(rows)
     for packer, chosen in _ways(reporter, rows, plain):
@@ -125,9 +125,9 @@ def report(reporter: Reporter, rows: Rows, units: Integers, send: Flags, now_ms:
         packed = packer.frames(send[chosen], values[chosen], now_ms, devices.sessions[of], devices.signal_seq[of])
         for place, payload in zip(chosen.tolist(), packed, strict=True):
             payloads[place] = payload
-    slowly = np.flatnonzero(own | devices.json[rows])
+    slowly = where_true(own | devices.json[rows])
     frames = _frames(reporter, rows[slowly], send[slowly], values[slowly], now_ms)
-    _spread(reporter, rows, np.flatnonzero(spread[slowly]), slowly, frames, last, units)
+    _spread(reporter, rows, where_true(spread[slowly]), slowly, frames, last, units)
     for place, row, frame in zip(slowly.tolist(), rows[slowly].tolist(), frames, strict=True):
         payloads[place] = codec.to_json(frame) if devices.json[row] else codec.to_msgpack(frame)
     devices.signal_seq[rows] += 1

@@ -29,7 +29,7 @@ from simulator import (
     updates,
     visibility,
 )
-from simulator.arrays import Flags, Floats, Rows, stream
+from simulator.arrays import Flags, Floats, Rows, stream, where_true
 from simulator.cells import Assets, Cells
 from simulator.devices import Devices, Message
 from simulator.encode import Reporter
@@ -192,7 +192,7 @@ class Engine:
         yield from self.links.release()
         for reporter in (self.vehicles, self.stations):
             boxes = reporter.devices
-            for row in np.flatnonzero(boxes.awake).tolist():
+            for row in where_true(boxes.awake).tolist():
                 yield self.quirks.bent(boxes.stop(row, self.now_ms), self.now_s)
 
     def _notice(self, happened: Happened) -> None:
@@ -270,7 +270,7 @@ class Engine:
         """A station says that it derates, once, and that it no longer does, once."""
         celsius = np.rint(self.fleet.stations.temperature * 10.0) / 10.0  # as it is sent
         changes = (~self._hot & (celsius > _HOT_CELSIUS)) | (self._hot & (celsius < _COOLED_CELSIUS))
-        for row in np.flatnonzero(changes).tolist():
+        for row in where_true(changes).tolist():
             self._hot[row] = not self._hot[row]
             self._tell_in_full(row)
             event = happenings.connector_hot(float(celsius[row]), self.now_ms, cleared=not self._hot[row])
@@ -284,7 +284,7 @@ class Engine:
     def _wake(self, reporter: Reporter) -> list[Message]:
         """Devices that restart on their own go dark; those whose time has come, or who have news, begin a session."""
         boxes = reporter.devices
-        for row in np.flatnonzero(boxes.awake & (self.now_s >= boxes.reboots_at_s)).tolist():
+        for row in where_true(boxes.awake & (self.now_s >= boxes.reboots_at_s)).tolist():
             boxes.reboots_at_s[row] = devices.next_reboot_s(self.now_s, self.settings.reboots_per_day, self._random)
             boxes.awake[row] = False
             boxes.returns_at_s[row] = self.now_s + _DARK_S
@@ -292,7 +292,7 @@ class Engine:
         wakes = encode.due(boxes, self.steps, self.interval_steps) & (self.now_s >= boxes.returns_at_s)
         wakes[list(self._forced[boxes.kind])] = True
         births = []
-        for row in np.flatnonzero(wakes & ~boxes.awake).tolist():
+        for row in where_true(wakes & ~boxes.awake).tolist():
             encode.begin_session(reporter, row)
             births.append(boxes.boot(row, self.now_ms))
         return farewells + births
@@ -310,7 +310,7 @@ class Engine:
 
     def _report(self, reporter: Reporter) -> list[Message]:
         boxes = reporter.devices
-        samples = np.flatnonzero(encode.samples_due(reporter, self.steps, self.interval_steps))
+        samples = where_true(encode.samples_due(reporter, self.steps, self.interval_steps))
         if len(samples):
             encode.sample(
                 reporter, samples, readings.fast_of_vehicles(reporter.table, self.fleet, samples), self.now_ms
@@ -318,7 +318,7 @@ class Engine:
         reports = encode.due(boxes, self.steps, self.interval_steps) & boxes.awake
         reports[list(self._forced[boxes.kind])] = True
         self._said[boxes.kind] = reports
-        rows, made = np.flatnonzero(reports), []
+        rows, made = where_true(reports), []
         for begin in range(0, len(rows), _ROWS_AT_ONCE):
             made += self._encode(reporter, rows[begin : begin + _ROWS_AT_ONCE])
         return made
@@ -344,7 +344,7 @@ class Engine:
     def _weaken(self, reporter: Reporter, rows: Rows, values: Floats) -> None:
         """Stations say how well they hear the network."""
         for device, share in self._faded.items():
-            heard = np.flatnonzero(rows == device - reporter.devices.first_device)
+            heard = where_true(rows == device - reporter.devices.first_device)
             column = reporter.table.index_of["Station.DataLink.SignalStrength"]
             values[heard, column] = np.rint(values[heard, column] - share * LOST_DB)
 
@@ -361,7 +361,7 @@ class Engine:
         rests = (self.fleet.plans.mode == Mode.PARKED) & (self.fleet.mode_s > self.settings.sleep_after_s)
         soon = self.fleet.plans.departs_s - self.fleet.now_s < 120.0
         sleepy: Flags = boxes.awake & boxes.sleeps & rests & ~soon & encode.due(boxes, self.steps, self.interval_steps)
-        rows = np.flatnonzero(sleepy)
+        rows = where_true(sleepy)
         boxes.returns_at_s[rows] = np.inf
         return [boxes.stop(row, self.now_ms) for row in rows.tolist()]
 
@@ -377,7 +377,7 @@ class Engine:
             visible, failed = visibility.visible(kind, reporter, rows), visibility.failed(kind, reporter, rows)
             if kind in MODEM_KINDS:
                 failed = np.array([self._faded.get(self._device_of(watched.fault)) == 1.0 for watched in several])
-            for place in np.flatnonzero(visible | failed).tolist():
+            for place in where_true(visible | failed).tolist():
                 self._saw(several[place], bool(failed[place]))
         if any(watched.failed_ms is not None for several in by_kind.values() for watched in several):
             self._watched = [watched for watched in self._watched if watched.failed_ms is None]

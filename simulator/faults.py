@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from simulator import servicing
-from simulator.arrays import Rows, stream
+from simulator.arrays import Rows, stream, where_true
 from simulator.identity import StationTraits, VehicleTraits
 from simulator.models import STATIONS, VEHICLES, Powertrain
 from simulator.settings import FaultSection
@@ -151,7 +151,7 @@ def plan(settings: FaultSection, vehicles: VehicleTraits, stations: StationTrait
 
 def _missed_services(settings: FaultSection, vehicles: VehicleTraits) -> list[Fault]:
     """Who has missed one is told by the lives of the cars, too: it depends on the seed and the share alone."""
-    rows = np.flatnonzero(servicing.missed(vehicles, count(settings.service_missed, len(vehicles))))
+    rows = where_true(servicing.missed(vehicles, count(settings.service_missed, len(vehicles))))
     return [Fault(FaultKind.SERVICE_MISSED, row, 0.0) for row in rows.tolist()]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from simulator import charging, condition, contactors, energy, habits, motion, plans, queueing, weather
 from simulator import stations as charging_stations
-from simulator.arrays import Flags, Floats, Integers, Rows, singles
+from simulator.arrays import Flags, Floats, Integers, Rows, singles, where_true
 from simulator.charging import Chargeable, SessionStep
 from simulator.condition import Condition
 from simulator.contactors import Switched
@@ -114,7 +114,7 @@ def step(fleet: Fleet, step_s: float) -> Happened:
 
 def _depart(fleet: Fleet, happened: Happened) -> None:
     parked = fleet.plans.mode == Mode.PARKED
-    rows = np.flatnonzero(parked & (fleet.now_s >= fleet.plans.departs_s))
+    rows = where_true(parked & (fleet.now_s >= fleet.plans.departs_s))
     if len(rows):
         happened.departed.extend(send_off(fleet, rows).tolist())
 
@@ -152,7 +152,7 @@ def _release(fleet: Fleet, rows: Rows, stations: Integers) -> None:
 
 def _stations_for(fleet: Fleet, rows: Rows) -> Integers:
     station: Integers = np.full(len(rows), NOBODY, dtype=np.int32)
-    for place in np.flatnonzero(charging.wants_charge(fleet.energy, rows, fleet.hour)):
+    for place in where_true(charging.wants_charge(fleet.energy, rows, fleet.hour)):
         row = rows[place]
         can_dc = bool(fleet.cars.dc_max_w[row] > 0)
         distance_m = _to_stations_m(fleet, row)
@@ -180,7 +180,7 @@ def _move(fleet: Fleet, step_s: float, happened: Happened) -> None:
     driving = fleet.plans.driving
     arrived = motion.advance(fleet.motion, driving, fleet.now_s, step_s, fleet.random)
     energy.advance(fleet.energy, driving, fleet.motion.wheel_w, fleet.motion.speed, fleet.now_s, step_s)
-    rows = np.flatnonzero(arrived)
+    rows = where_true(arrived)
     if not len(rows):
         return
     happened.arrived.extend(rows.tolist())

@@ -24,7 +24,7 @@ from simulator import (
     weather,
     world,
 )
-from simulator.arrays import Flags, Floats, Integers, Rows, singles, stream
+from simulator.arrays import Flags, Floats, Integers, Rows, singles, stream, where_true
 from simulator.charging import Chargeable
 from simulator.condition import LOW_VOLTAGE_BATTERY_YEARS, REST_V_LOST_BY_AGE, Condition
 from simulator.energy import Energy
@@ -229,7 +229,7 @@ def _plug_some(fleet: Fleet, reserved: Flags, planned: list[Fault]) -> None:
     bad = faults.rows_of(planned, FaultKind.CONNECTOR_OVERHEATING, FaultKind.CONTACTOR_WEAR)
     others = fleet.random.permutation(np.setdiff1d(np.arange(len(fleet.stations)), bad))
     chosen = np.concatenate([bad, others])[: max(len(bad), round(_OCCUPIED_SHARE * len(fleet.stations)))]
-    able = np.flatnonzero(fleet.energy.can_charge & ~reserved)
+    able = where_true(fleet.energy.can_charge & ~reserved)
     by_capacity = able[np.argsort(-fleet.energy.capacity_wh[able], kind="stable")]
     waiting = _charging_order(by_capacity, len(bad), fleet.random)[: 4 * len(chosen)]
     for station in chosen.tolist():
@@ -253,7 +253,7 @@ def _charging_order(by_capacity: Rows, largest_first: int, random: np.random.Gen
 
 def _drive_some(fleet: Fleet, reserved: Flags) -> None:
     """Put those of the free cars somewhere along a trip that are likely to be on one at this time."""
-    free = np.flatnonzero(~reserved)
+    free = where_true(~reserved)
     u = fleet.random.random(len(free))
     drivers, at_s = fleet.plans.habits, fleet.local_s
     duty = habits.duty(drivers, free, at_s)

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from simulator.arrays import Flags, Floats
+from simulator.arrays import Flags, Floats, where_true
 from simulator.devices import Message
 
 FADES_S: Final = 600.0
@@ -67,14 +67,14 @@ class Links:
         if not self._devices:
             return {}
         share, _ = self._state(now_s)
-        return {self._devices[place]: float(share[place]) for place in np.flatnonzero(share > 0).tolist()}
+        return {self._devices[place]: float(share[place]) for place in where_true(share > 0).tolist()}
 
     def pass_on(self, messages: list[Message], now_s: float) -> list[Message]:
         """What gets through of what devices made: the new messages, and those kept before."""
         if not self._devices:
             return messages
         _, is_down = self._state(now_s)
-        down = {self._devices[place] for place in np.flatnonzero(is_down).tolist()}
+        down = {self._devices[place] for place in where_true(is_down).tolist()}
         if not down and not self._kept:
             return messages
         through: list[Message] = []

@@ -7,9 +7,7 @@ carry `again`, so that the truth has it once.
 from collections import Counter
 from typing import Final
 
-import numpy as np
-
-from simulator.arrays import stream
+from simulator.arrays import stream, where_true
 from simulator.devices import Message
 from wire.topics import Channel
 
@@ -34,7 +32,7 @@ class Misbehaviour:
         sent: list[Message] = []
         draws, begin = self._random.random((len(messages), 2)), 0
         borders = [place for place, message in enumerate(messages) if message.channel is Channel.CONNECTION]
-        touched = np.flatnonzero(draws[:, 0] < self._rate).tolist()
+        touched = where_true(draws[:, 0] < self._rate).tolist()
         for place in sorted({*borders, *touched}):
             sent += messages[begin:place]
             sent += self._special(messages[place], step, *draws[place].tolist())

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from simulator.arrays import Flags, Floats, Integers, Rows, singles
+from simulator.arrays import Flags, Floats, Integers, Rows, singles, where_true
 from simulator.roadmap import MOTORWAY
 from simulator.roads import Roads, Routes, Spots
 
@@ -140,7 +140,7 @@ def advance(motion: Motion, moving: Flags, now_s: float, step_s: float, random: 
     motion.wheel_w = singles(wheel_power_w(motion, mean))
     motion.odometer_m += mean * step_s
     _hold_at_stops(motion, moving, now_s, random)
-    _enter_roads(motion, np.flatnonzero(moving))
+    _enter_roads(motion, where_true(moving))
     return np.asarray(arrived)
 
 
@@ -166,7 +166,7 @@ def _next_speed(motion: Motion, trip_m: Floats, remaining: Floats, step_s: float
 
 
 def _hold_at_stops(motion: Motion, moving: Flags, now_s: float, random: np.random.Generator) -> None:
-    slow = np.flatnonzero(moving & (motion.speed < 0.8))
+    slow = where_true(moving & (motion.speed < 0.8))
     rows = slow[motion.next_stop_m[slow] - motion.trip_of(slow) < 2.0]
     if len(rows):
         motion.hold_until_s[rows] = now_s + random.uniform(4.0, 35.0, len(rows))

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.arrays import Integers
+from simulator.arrays import Integers, where_true
 from simulator.devices import Message
 from wire.topics import Channel, Kind, mqtt_topic
 
@@ -108,7 +108,7 @@ class ProtocolError(Exception):
 def read(data: bytes) -> Answers:
     """Everything in `data`, what was left of the last time in front."""
     whole = np.frombuffer(data, dtype=np.uint8, count=len(data) // 4 * 4).reshape(-1, 4)
-    strange = np.flatnonzero((whole[:, 0] != _PUBACK) | (whole[:, 1] != 2))
+    strange = where_true((whole[:, 0] != _PUBACK) | (whole[:, 1] != 2))
     plain = int(strange[0]) if len(strange) else len(whole)
     ids = _ids(whole[:plain, 2:4])
     if plain * 4 == len(data):

@@ -14,7 +14,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.arrays import Flags, Floats, Integers, Rows, Texts
+from simulator.arrays import Flags, Floats, Integers, Rows, Texts, where_true
 from simulator.columns import Column, Table
 from wire.catalogue import BY_PATH
 
@@ -103,11 +103,11 @@ class Packer:
         assembly = Assembly(self._lengths(send, values) + session_lengths + _FRAME_BYTES)
         assembly.put(rows, _filled(_HEAD, ">u8", np.full(len(values), ts_ms)))
         assembly.put(rows, _filled(_SIGNALS, ">u2", send.sum(axis=1)))
-        for column in np.flatnonzero(send.any(axis=0)).tolist():
-            chosen = np.flatnonzero(send[:, column])
+        for column in where_true(np.asarray(send.any(axis=0))).tolist():
+            chosen = where_true(send[:, column])
             self._put(assembly, column, chosen, values[chosen, column])
         for length in np.unique(session_lengths).tolist():
-            chosen = np.flatnonzero(session_lengths == length)
+            chosen = where_true(session_lengths == length)
             before = _SESSION + bytes([_FIXSTR | length])
             assembly.put(chosen, _filled(before, f"S{length}", sessions[chosen].astype(f"S{length}")))
         assembly.put(rows, _filled(_SEQUENCE, ">u4", sequences))
@@ -128,7 +128,7 @@ class Packer:
     def _lengths(self, send: Flags, values: Floats) -> Integers:
         lengths: Integers = send @ self._fixed_lengths
         for column, texts in self.texts.items():
-            chosen = np.flatnonzero(send[:, column])
+            chosen = where_true(send[:, column])
             lengths[chosen] += texts.lengths[values[chosen, column].astype(np.intp)]
         return lengths
 

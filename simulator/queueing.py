@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from simulator.arrays import Flags, Floats, Rows
+from simulator.arrays import Flags, Floats, Rows, where_true
 from simulator.charging import Chargeable
 from simulator.plans import NOBODY, Mode, Place, Plans
 from simulator.stations import Stations
@@ -47,15 +47,15 @@ def leave(plans: Plans, rows: Rows) -> None:
 def wanted(stations: Stations, plans: Plans) -> Rows:
     """Free, working stations at a site where cars wait: one has become free, or a neighbour of the one that they chose
     was."""
-    rows = np.flatnonzero(waiting(plans))
+    rows = where_true(waiting(plans))
     free = ~stations.occupied & ~stations.faulted & (stations.reserved == NOBODY)
-    return np.flatnonzero(free & np.isin(stations.spots.road, stations.spots.road[plans.station[rows]]))
+    return where_true(free & np.isin(stations.spots.road, stations.spots.road[plans.station[rows]]))
 
 
 def next_in_line(stations: Stations, plans: Plans, cars: Chargeable, station: int) -> int:
     """Who may plug in at a free station: the first who waits for it, or for its neighbours at the site and fits;
     -1 for nobody."""
-    rows = np.flatnonzero(waiting(plans) & (plans.mode == Mode.PARKED))
+    rows = where_true(waiting(plans) & (plans.mode == Mode.PARKED))
     same_site = stations.spots.road[plans.station[rows]] == stations.spots.road[station]
     fits = same_site & ((cars.dc_max_w[rows] > 0) | ~stations.is_dc[station])
     rows = rows[fits]

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from simulator import identity
-from simulator.arrays import Flags, Floats, Integers, stream
+from simulator.arrays import Flags, Floats, Integers, stream, where_true
 from simulator.identity import VehicleTraits
 
 INTERVAL_KM: Final = 20_000.0
@@ -55,7 +55,7 @@ def missed(traits: VehicleTraits, count: int) -> Flags:
     """So many cars whose owners did not come when they should have, and whose service is overdue by now."""
     before = last(traits, np.ones(len(traits), dtype=np.bool_))
     since_km = identity.odometer_m(traits) / 1_000.0 - before.odometer_km
-    able = np.flatnonzero((before.number >= 0) & (since_km > INTERVAL_KM + _SURELY_OVERDUE_KM))
+    able = where_true((before.number >= 0) & (since_km > INTERVAL_KM + _SURELY_OVERDUE_KM))
     chosen = able[np.argsort(stream(traits.seed, "missed services").random(len(traits))[able])][:count]
     flags = np.zeros(len(traits), dtype=np.bool_)
     flags[chosen] = True

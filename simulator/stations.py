@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from simulator import identity, models, roads
-from simulator.arrays import Flags, Floats, Integers, Rows, approach, stream
+from simulator.arrays import Flags, Floats, Integers, Rows, approach, stream, where_true
 from simulator.identity import StationTraits
 from simulator.plans import NOBODY
 from simulator.roads import Spots
@@ -152,7 +152,7 @@ def fade(stations: Stations, step_s: float) -> Rows:
     above = stations.isolation_ohm > FAILED_OHM
     faded = stations.isolation_ohm * np.exp(-stations.isolation_per_s * step_s)
     stations.isolation_ohm = np.maximum(faded, FAILED_OHM)
-    return np.flatnonzero(above & (faded <= FAILED_OHM))
+    return where_true(above & (faded <= FAILED_OHM))
 
 
 def _contact_rise(stations: Stations, rows: Rows, current_a: Floats) -> Floats:

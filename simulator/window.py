@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from simulator.arrays import Integers
+from simulator.arrays import Integers, where_true
 from simulator.devices import UNCOUNTED
 from simulator.packets import Packets
 
@@ -99,4 +99,4 @@ class Window:
         return b"".join(flight.packets.again(flight.begin + self._open(flight)) for flight in self._flights)
 
     def _open(self, flight: _Flight) -> Integers:
-        return np.flatnonzero(self._flight_of[flight.ids] == flight.number)
+        return where_true(self._flight_of[flight.ids] == flight.number)

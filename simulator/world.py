@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from simulator import roadmap, roads
-from simulator.arrays import Floats, Integers, singles, stream
+from simulator.arrays import Floats, Integers, singles, stream, where_true
 from simulator.roads import Roads, Spots
 
 CENTRE_LATITUDE: Final = 48.14
@@ -48,7 +48,7 @@ def _nearer(quarters: Floats, homes: Floats, draws: Floats) -> Floats:
 
 def _homes(network: Roads, seed: int, count: int) -> Spots:
     """As many along a metre of every street."""
-    streets = np.flatnonzero(network.kind <= roadmap.MAIN_STREET)
+    streets = where_true(network.kind <= roadmap.MAIN_STREET)
     beyond_m = np.cumsum(network.length_m[streets], dtype=np.float64)
     drawn_m = stream(seed, "homes").random(count) * beyond_m[-1]
     place = np.searchsorted(beyond_m, drawn_m, side="right")

@@ -36,7 +36,7 @@ def _twins(messages):
         if message.channel is Channel.CONNECTION:
             if body["ts"] >= twin.get("told", 0):
                 twin["told"] = body["ts"]
-                twin["connection"] = {"online": body["online"], "session": body["session"]}
+                twin["connection"] = {name: body[name] for name in ("online", "session", "software")}
         elif message.channel is Channel.EVENTS:
             counters["events"] = counters.get("events", 0) + 1
             key = f"{message.asset_id}:{body['session']}:{body['seq']}"
