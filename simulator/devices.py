@@ -16,8 +16,6 @@ from wire.messages import ConnectionState, plain
 from wire.topics import Channel, Kind
 
 _DAY_S: Final = 86_400.0
-_TOGETHER_S: Final = 0.01
-"""Of wall time: what is closer than that is sent at once anyway (`running`)."""
 
 UNCOUNTED: Final = -1
 """The position in the truth of a message that is not there, since it is sent a second time."""
@@ -151,11 +149,9 @@ def create(settings: FleetSection, kind: Kind, count: int, first_device: int) ->
 
 
 def _phases(settings: FleetSection, draws: Floats) -> Integers:
-    """Spread over the interval; where time runs so fast that this could not be seen, in fewer groups: whole columns of
-    frames cost little more than a few."""
+    """When in the interval each device reports."""
     interval_steps = round(settings.interval_s / settings.step_s)
-    seen_apart = int(settings.interval_s / settings.speedup / _TOGETHER_S)
-    groups = min(max(seen_apart, 1), interval_steps)
+    groups = min(settings.groups or interval_steps, interval_steps)
     return (np.floor(groups * draws) * interval_steps // groups).astype(np.int32)
 
 

@@ -26,6 +26,9 @@ class FleetSection(Section):
     duration_s: float = Field(60.0, ge=0.0)
     """Of wall time; 0: until told to stop."""
     step_s: float = Field(1.0, ge=0.2, le=2.0)
+    groups: int = Field(0, ge=0, le=3_600)
+    """Devices report in so many groups, one after the other within the interval; 0: as many as it has steps. Fewer make
+    accelerated time faster, since many frames at once cost little more than a few."""
     ramp_s: float = Field(0.0, ge=0.0)
     """Devices switch on spread over so much simulated time; 0: all within the first interval."""
     full_snapshot_s: float = Field(600.0, ge=1.0)
