@@ -10,7 +10,9 @@ from wire.topics import Kind
 
 BYTES_MAX: Final = 1_000_000_000
 _MEASURED_EVERY: Final = 16
-"""Writes of a twin after which its size is looked at again: that costs 1.2 µs, and a twin grows slowly."""
+"""Writes of a twin after which its size is looked at again: that costs 1.2 µs, and most twins grow slowly."""
+_OUTGROWN: Final = 2
+"""A document of so many times the bytes: the twin has grown since, and is looked at again at once."""
 _TWIN_BYTES: Final = 2_200
 _SIGNAL_BYTES: Final = 80
 _WINDOW_BYTES: Final = 410
@@ -46,6 +48,12 @@ class Cache:
         if held is not None:
             self.size_bytes -= held.size_bytes
         return held
+
+    def written(self, changes: Iterable[tuple[Twin, int]]) -> None:
+        """The bytes that documents have now, of twins that were taken: in memory one needs no fewer, so it may have
+        outgrown what it was."""
+        for twin in [twin for twin, size_bytes in changes if size_bytes > _OUTGROWN * twin.size_bytes]:
+            twin.size_bytes = 0
 
     def put(self, twins: Iterable[Twin]) -> None:
         for twin in twins:

@@ -189,6 +189,7 @@ class Processor:
         self._aside.ask(partial(self._writer.bury, refused.letters))
         gone = delivered.lost | delivered.refused.keys()
         done = [asset for asset in turn.twins if asset.asset_id not in gone] if gone else turn.twins
+        self._cache.written((job.twin, change.size_bytes) for job, change in zip(turn.jobs, turn.changes, strict=True))
         self._cache.put(done)
         self._metrics.twins_written.inc(sum(job.twin.asset_id not in gone for job in turn.jobs))
         self._metrics.count([turn.outcomes[asset.asset_id] for asset in done])

@@ -154,6 +154,17 @@ def test_a_life_that_grows_is_stopped_too(world: World) -> None:
     assert world.twin()["attributes"]["vin"] == VIN
 
 
+def test_a_twin_that_grows_at_once_counts_in_memory_as_what_it_is(world: World) -> None:
+    """Not only when it is next measured: else so much more would be kept than is allowed, of a whole fleet."""
+    worker = world.worker([record("a", hot(1))])
+    worker.turn()
+    small = worker._cache.size_bytes
+    long = frame(NOW_MS + 9, {"Vehicle.Diagnostics.DTCList": [f"{number:0200}" for number in range(250)]}, "s", 1)
+    world.scripts[-1].turns.append([record("a", [long], 1)])
+    worker.turn()
+    assert worker._cache.size_bytes > small + 50_000
+
+
 def test_the_size_of_a_twin_is_not_underestimated(world: World) -> None:
     """The sum of what its parts may hold is never less than what is written."""
     lost = [frame(NOW_MS + seq, {SPEED: 1}, f"s{session}", seq) for session in range(24) for seq in range(0, 80, 2)]
