@@ -60,7 +60,7 @@ def run(settings: CloudSettings, stop: threading.Event) -> None:
         log.info("stopped while waiting; what was not written will be read again")
     finally:
         if scheduler.running:
-            scheduler.shutdown(wait=not stop.is_set())
+            scheduler.shutdown(wait=True)
         source.close()
         client.close()
     log.info("history stopped")

@@ -124,11 +124,14 @@ def test_a_busy_asset_leaves_its_share_of_a_turn_to_others(mongodb_uri: str, mon
 
 def test_a_partition_that_was_given_up_while_the_worker_waited_is_read_when_it_comes_back(line: Line) -> None:
     """A worker that waits for MongoDB pauses what it has; the client keeps the pause of what it gives up meanwhile."""
+    line.close()
+    line.source = kafka.Source(line.settings, [SIGNALS])  # else it might be those of other topics that move
+    line.worker = line.processor(Sharing())
     line.say("a", range(5), 0)
     line.say("b", range(5), 1)
     line.until(lambda: line.frames("a") == 5 and line.frames("b") == 5)
     held = line.source.assigned
-    other = kafka.Source(line.settings)
+    other = kafka.Source(line.settings, [SIGNALS])
     deadline = time.monotonic() + 60
     while not other.assigned or line.source.assigned == held:
         line.source.keep_alive()

@@ -29,6 +29,7 @@ def line(
         "FLEETFOLD_CLOUD__KAFKA__MAX_POLL_INTERVAL_MS": str(INTERVAL_MS),
         "FLEETFOLD_CLOUD__KAFKA__GROUP_PROTOCOL": request.param,
         "FLEETFOLD_CLOUD__HISTORY__FLUSH_INTERVAL_S": "1",
+        "FLEETFOLD_CLOUD__HISTORY__RETENTION_DAYS__DRIVING": "3650",
     }
     (tmp_path / "mongod").mkdir()
     with Mongod(processes, tmp_path / "mongod") as mongod:
@@ -45,6 +46,7 @@ def away(pid: int) -> None:
     os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.timeout(300)
 def test_longer_than_the_poll_interval_away_loses_and_doubles_nothing(line: tuple[Line, Mongod]) -> None:
     """MongoDB, then Kafka, then the worker itself. While MongoDB is away, worker and keeper of history keep their
     places in the group; a worker that slept finds that it lost its place, comes back, and reads on."""
