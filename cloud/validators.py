@@ -41,6 +41,7 @@ def _document(required: str, properties: Mapping[str, Any]) -> Mapping[str, Any]
 _INTEGER: Final = {"$type": ["int", "long"], "$gte": 0}
 _A_DATE: Final = {"$type": "date"}
 _A_STRING: Final = {"$type": "string"}
+_A_STRING_OR_NULL: Final = {"$type": ["string", "null"]}
 _AN_OBJECT: Final = {"$type": "object"}
 
 
@@ -60,6 +61,7 @@ _TWIN_ALWAYS: Final = {
     "revision": _INTEGER,
     "counters": _AN_OBJECT,
     "health.status": {"$in": list(STATUSES)},
+    "health.worst": _A_STRING_OR_NULL,
     "health.open": _none_with(
         *(_no(field, _A_STRING) for field in ("anomaly_id", "detector", "subject", "summary")),
         _no("severity", {"$in": list(SEVERITIES)}),
@@ -70,10 +72,27 @@ _TWIN_ALWAYS: Final = {
 _TWIN_IF_THERE: Final = {
     "signals": {"signals": _AN_OBJECT},
     "fold": {"fold": _AN_OBJECT},
-    "connection": {"connection.last_seen": _A_DATE, "connection.online": {"$type": "bool"}},
-    "location": {"location.type": "Point", "location.coordinates": {"$size": 2}},
+    "catalog": {"catalog": _A_STRING},
+    "connection": {
+        "connection.last_seen": _A_DATE,
+        "connection.online": {"$type": "bool"},
+        "connection.session": _A_STRING,
+        "connection.gateway": _A_STRING,
+    },
+    "connection.since": {"connection.since": _A_DATE},
+    "location": {
+        "location.type": "Point",
+        "location.coordinates": {"$size": 2},
+        "location.coordinates.0": {"$gte": -180, "$lte": 180},
+        "location.coordinates.1": {"$gte": -90, "$lte": 90},
+    },
     "search": {"search.seen": _A_DATE, "search.values": {"$type": "array"}},
-    "owner": {"owner.customer_id": _A_STRING, "owner.role": _A_STRING, "owner.since": _A_DATE},
+    "owner": {
+        "owner.customer_id": _A_STRING,
+        "owner.display_name": _A_STRING_OR_NULL,
+        "owner.role": _A_STRING,
+        "owner.since": _A_DATE,
+    },
     "lifecycle": {
         "lifecycle.state": _A_STRING,
         "lifecycle.since": _A_DATE,
@@ -89,7 +108,8 @@ _TWIN: Final = MappingProxyType(
     }
 )
 """As a query: of `$jsonSchema` the server looks up each field three times, and twins are written by the thousand a
-second. 5 µs less of the 55 that a write costs it (measured)."""
+second. 5 µs less of the 55 that a write costs it; of the 45 today the whole query takes 8, and the types of single
+values in it less than can be measured. What each signal holds is not looked at, here or below."""
 
 _ANOMALY: Final = {
     "_id": _TEXT,

@@ -50,6 +50,8 @@ def test_turns_in_flight_are_committed_in_order_and_fold_each_asset_on_its_last_
         "b": (2, 2),
         "c": (1, 1),
     }
+    conflicts = worker._metrics.registry.get_sample_value("fleetfold_cloud_conflicts_total")
+    assert conflicts == 0, "none was folded beside its own write, only to lose against it"
 
 
 def test_a_turn_is_opened_and_folded_while_the_last_is_written(world: World) -> None:

@@ -15,6 +15,8 @@ from cloud.validators import VALIDATORS
 from tests import cloud_query_fleet
 from wire.topics import Kind
 
+LINKED = {"online": True, "session": "s", "gateway": "g", "last_seen": cloud_query_fleet.NOW}
+
 
 @pytest.fixture
 def database(mongodb_uri: str, mongo_database: str) -> Iterator[Database[dict[str, Any]]]:
@@ -133,7 +135,15 @@ def test_a_fleet_is_valid(database: Database[dict[str, Any]]) -> None:
         {"health": {"status": "ok", "worst": None, "open": [{"detector": "x"}]}},
         {"counters": 5},
         {"connection": {"online": True, "last_seen": "now", "silent": False}},
+        {"connection": LINKED | {"since": 5}},
+        {"connection": LINKED | {"session": None}},
+        {"connection": LINKED | {"gateway": 7}},
+        {"catalog": 3},
+        {"health": {"status": "ok", "worst": 4, "open": []}},
         {"location": {"type": "Point", "coordinates": [11.5]}},
+        {"location": {"type": "Point", "coordinates": ["11.5", 48.1]}},
+        {"location": {"type": "Point", "coordinates": [48.1, 111.5]}},
+        {"owner": {"customer_id": "c", "display_name": 5, "role": "owner", "since": cloud_query_fleet.NOW}},
         {"lifecycle": {"state": "built", "since": cloud_query_fleet.NOW, "steps": [{"step": "built"}]}},
     ],
 )
