@@ -65,6 +65,11 @@ class Batcher:
         """In the order of opening, so the first is due first."""
         self._full: list[Group] = []
 
+    @property
+    def age_s(self) -> float:
+        """When a group is due, after it was opened."""
+        return self._limits.age_s
+
     def set_limits(self, limits: Limits) -> None:
         """For what is added from now on."""
         self._limits = limits

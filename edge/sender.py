@@ -94,6 +94,8 @@ class Sender:
         self._is_full = False
         self.has_more = False
         """Whether there may be more to read at once: what was read before goes to the Kafka client first."""
+        self._catches_up = False
+        """Whether something was read that had waited in the spool for longer than for company in a batch."""
         self._split_not_before_s = 0.0
         self._rebuild_not_before_s = 0.0
         self._log = structlog.get_logger("edge.sender")
@@ -171,6 +173,7 @@ class Sender:
             )
 
     def _take(self, chunk: Chunk, now_s: float) -> None:
+        self._catches_up = self._catches_up or self._clock.now_ms() - chunk.received_ms > self._batcher.age_s * 1000
         held_bytes, add = self._batcher.held_bytes, self._batcher.add
         for sequence, record in chunk.entries:
             if type(record) is Bundle:
@@ -189,6 +192,8 @@ class Sender:
     def produce(self, everything: bool = False) -> int:
         """Close batches that are full or due, or with `everything` all, and send. Returns how many parcels."""
         now_s = self._clock.monotonic_s()
+        if self._catches_up and not (self._is_full or self.has_more):
+            everything, self._catches_up = True, False  # all was read: what is that late waits for no more company
         # with most of what may be on its way in open batches the oldest leave, to make room
         for group in self._batcher.pop(now_s, -1 if everything else self._window_bytes_max // 2):
             parcel = self._packer.batch(group.members, group.claims)

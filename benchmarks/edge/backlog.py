@@ -86,16 +86,30 @@ def parcels(directory: Path) -> tuple[list[Parcel], int]:
     return sink.made, sum(parcel.record_count for parcel in sink.made)
 
 
-def produce_only(bootstrap_servers: str, made: list[Parcel], messages: int, count: int) -> float:
-    """Messages a second when finished batches are given to the Kafka client as fast as it takes them."""
-    settings = EdgeKafkaSettings(bootstrap_servers=bootstrap_servers)
-    delivered = 0
+class _Clock:
+    """Counts confirmations; the time runs from the first one, so that no client's start is in it."""
 
-    def on_delivery(error: KafkaError | None, _message: Message) -> None:
-        nonlocal delivered
+    def __init__(self) -> None:
+        self.delivered = 0
+        self._first_s = self._last_s = 0.0
+
+    def on_delivery(self, error: KafkaError | None, _message: Message) -> None:
         assert error is None, error
-        delivered += 1
+        self._last_s = time.perf_counter()
+        self._first_s = self._first_s or self._last_s
+        self.delivered += 1
 
+    @property
+    def per_s(self) -> float:
+        """Confirmations after the first, a second."""
+        return (self.delivered - 1) / (self._last_s - self._first_s)
+
+
+def produce_only(bootstrap_servers: str, made: list[Parcel], messages: int, count: int) -> float:
+    """Messages a second, from the first confirmation to the last, when finished batches of about `count` messages are
+    given to the Kafka client as fast as it takes them."""
+    settings = EdgeKafkaSettings(bootstrap_servers=bootstrap_servers)
+    clock = _Clock()
     producer = Producer(
         {
             **shared.PRODUCER,
@@ -108,22 +122,25 @@ def produce_only(bootstrap_servers: str, made: list[Parcel], messages: int, coun
         }
     )
     rounds = max(1, count // messages)
-    started_s = time.perf_counter()
     for parcel in made * rounds:
-        while True:
-            try:
-                producer.produce(
-                    parcel.topic,
-                    parcel.value,
-                    parcel.key,
-                    headers=parcel.headers,  # type: ignore[arg-type] # the stub's list is invariant
-                    on_delivery=on_delivery,
-                )
-                break
-            except BufferError:
-                producer.poll(0.01)
+        _produce(producer, parcel, clock)
         producer.poll(0)
     producer.flush(60)
-    seconds = time.perf_counter() - started_s
-    assert delivered == len(made) * rounds
-    return messages * rounds / seconds
+    assert clock.delivered == len(made) * rounds
+    return clock.per_s * messages / len(made)
+
+
+def _produce(producer: Producer, parcel: Parcel, clock: _Clock) -> None:
+    while True:
+        try:
+            producer.produce(
+                parcel.topic,
+                parcel.value,
+                parcel.key,
+                headers=parcel.headers,  # type: ignore[arg-type] # the stub's list is invariant
+                on_delivery=clock.on_delivery,
+            )
+        except BufferError:
+            producer.poll(0.01)
+        else:
+            return

@@ -219,3 +219,17 @@ def test_what_is_on_its_way_is_counted_as_batches_and_letters_and_nothing_stays_
             world.sink.deliver()
     assert world.spool.undelivered == 0
     assert not world.sender._window_bytes
+
+
+def test_what_waited_in_the_spool_leaves_when_all_is_read_and_waits_for_no_more_company() -> None:
+    world = World()
+    world.fail("append")
+    world.receiver.signals(*range(25), now_ms=world.clock.wall_ms)
+    world.turns(1)
+    world.disk.fault = None
+    world.turns(1, pause_ms=1_000)  # the disk is asked again
+    world.turns(1, pause_ms=0)
+    assert sorted(number for parcel in world.sink.held for number in numbers_in(parcel)) == list(range(25))
+    world.receiver.signals(100, now_ms=world.clock.wall_ms)
+    world.turns(2, pause_ms=0)
+    assert 100 not in [number for parcel in world.sink.held for number in numbers_in(parcel)], "it may find company"
