@@ -9,7 +9,7 @@ from typing import Any
 from edge.parcels import Parcel, unpacked
 from edge.spool import records, spool
 from edge.spool import series as names
-from edge.spool.records import Bundle, Run, StorageClass
+from edge.spool.records import Bundle, Gap, Run, StorageClass
 from wire.topics import Address, Channel, Kind
 
 
@@ -265,3 +265,15 @@ def read_all(source: spool.Spool, storage_class: StorageClass, confirm: bool = T
         if confirm:
             source.confirm(chunk, chunk.remaining)
     return entries
+
+
+def segments(disk: MemoryDisk) -> list[str]:
+    """Names of segment files, oldest first."""
+    return sorted(name for name in disk.names if name.endswith(".seg"))
+
+
+def gaps(source: spool.Spool) -> list[Gap]:
+    """The gap records that wait, made durable and read."""
+    if source.must_commit:
+        source.commit()
+    return [record for _, record in read_all(source, StorageClass.EVENTS) if isinstance(record, Gap)]

@@ -7,7 +7,6 @@ import secrets
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 
+from benchmarks import prometheus
 from local import observe, ports
 from local.processes import Child, Processes
 from tests import kafka_topics
@@ -75,11 +75,14 @@ class Agent:
         """`/healthz`; empty while nobody answers."""
         return dict(observe.health(self.port) or {})
 
-    def metric(self, name: str, labels: str = "") -> float:
-        """The value of a metric; `labels` as in the text: `{broker="mqtt"}`."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as answer:
-            lines = answer.read().decode().splitlines()
-        return float(next(line for line in lines if line.startswith(f"fleetfold_edge_{name}{labels} ")).split()[1])
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of a metric with these labels; of several the first."""
+        found = prometheus.samples(self.port)
+        return next(
+            each.value
+            for each in found
+            if each.name == f"fleetfold_edge_{name}" and labels.items() <= each.labels.items()
+        )
 
     def wait_drained(self, received: int = 0, limit_s: float = 30.0) -> None:
         """Wait until at least so many messages were received and all are in Kafka."""

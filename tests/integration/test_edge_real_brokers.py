@@ -71,7 +71,7 @@ def agent_at(processes: Processes, directory: Path, url: str, kafka_bootstrap_se
 
 
 def labelled(agent: Agent, name: str, broker: str) -> float:
-    return agent.metric(name, f'{{broker="{broker}"}}')
+    return agent.metric(name, broker=broker)
 
 
 def test_a_session_in_3_1_1_holds_what_came_while_the_agent_was_killed(

@@ -10,7 +10,7 @@ from edge.spool.lanes import Span
 from edge.spool.records import Gap, Record, Refused, Run, StorageClass
 from edge.spool.scanner import Scanner
 from edge.spool.spool import Limits, Spool
-from tests.edge_disk import Inode, MemoryDisk, bundle, message, number_of, open_spool, put, read_all
+from tests.edge_disk import Inode, MemoryDisk, bundle, gaps, message, number_of, open_spool, put, read_all
 from wire.malformed import Malformed, Reason
 from wire.topics import Address, Channel, Kind
 
@@ -35,11 +35,6 @@ def disk_with(data: bytes) -> MemoryDisk:
 def numbers(spool: Spool) -> list[int]:
     entries = read_all(spool, StorageClass.SIGNALS)
     return [number_of(record) for _, record in entries]
-
-
-def gaps(spool: Spool) -> list[Gap]:
-    spool.commit()
-    return [record for _, record in read_all(spool, StorageClass.EVENTS) if isinstance(record, Gap)]
 
 
 def test_records_are_read_as_they_were_written() -> None:
