@@ -100,7 +100,7 @@ class Engine:
         self.stations = self._reporter(Kind.STATION, own.stations, own.vehicles, planned)
         free = self._without_fault(planned)
         self.quirks = self._odd_ones(settings.quirks, free)
-        self.campaign = Campaign(own, free, self.quirks.half_updated_s)
+        self.campaign = Campaign(own, self._kind_of, free, self.quirks.half_updated_s)
         self.updates: list[Update] = []
         self.links = Links(self.quirks.outages | self._dying_modems(planned))
         self.misbehaviour = Misbehaviour(own.seed, settings.send.misbehave)
@@ -132,6 +132,9 @@ class Engine:
         else:
             table = readings.station_table(self.fleet, self.vehicles.devices.ids)
         return encode.create(table, boxes, self.interval_steps)
+
+    def _kind_of(self, device: int) -> Kind:
+        return Kind.VEHICLE if device < len(self.vehicles.devices) else Kind.STATION
 
     def _without_fault(self, planned: list[Fault]) -> Rows:
         broken = [self._device_of(fault) for fault in planned]
@@ -300,7 +303,7 @@ class Engine:
     def _update(self, boxes: Devices) -> list[Message]:
         """Devices whose new firmware is ready say goodbye and go dark to install it."""
         farewells = []
-        for row in self.campaign.due(self.now_s, boxes.first_device, boxes.awake):
+        for row in self.campaign.due(self.now_s, boxes.kind, boxes.first_device, boxes.awake):
             before = boxes.version(row)
             farewells.append(boxes.stop(row, self.now_ms))
             boxes.software[row] = updates.NEWEST

@@ -6,7 +6,7 @@ were left half-updated: they have the old version, and speak the old format unti
 """
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from simulator.arrays import Flags, Rows, stream
@@ -21,6 +21,8 @@ VERSIONS: Final = {
 NEWEST: Final = 3
 INSTALLS_S: Final = 90.0
 """How long a device is dark."""
+_AGAIN_S: Final = 20.0
+"""After that one that was off is looked at again."""
 
 
 class Update(NamedTuple):
@@ -33,28 +35,27 @@ class Update(NamedTuple):
 
 
 class Campaign:
-    """What is still to be updated: device and time, in simulated seconds since the start."""
+    """What is still to be updated: time, in simulated seconds since the start, and device, by kind of asset."""
 
-    def __init__(self, settings: FleetSection, free: Rows, half_updated_s: Mapping[int, float]) -> None:
+    def __init__(
+        self, settings: FleetSection, kind_of: Callable[[int], Kind], free: Rows, half_updated_s: Mapping[int, float]
+    ) -> None:
         """`free`: devices that may be chosen; `half_updated_s`: when the update of others is complete."""
         random = stream(settings.seed, "updates")
         chosen = random.permutation(free)[: round(settings.updates * len(free))]
         times_s = random.random(len(chosen)) * settings.updates_within_s
         due_s = dict(zip(chosen.tolist(), times_s.tolist(), strict=True)) | dict(half_updated_s)
-        self._due = [(at_s, device) for device, at_s in due_s.items()]
-        heapq.heapify(self._due)
+        self._due: dict[Kind, list[tuple[float, int]]] = {kind: [] for kind in Kind}
+        for device, at_s in due_s.items():
+            heapq.heappush(self._due[kind_of(device)], (at_s, device))
 
-    def due(self, now_s: float, first_device: int, awake: Flags) -> Iterator[int]:
-        """Rows of the devices, counted from `first_device`, that are updated now."""
-        if not self._due or self._due[0][0] > now_s:
-            return
-        waiting: list[tuple[float, int]] = []
-        while self._due and self._due[0][0] <= now_s:
-            at_s, device = heapq.heappop(self._due)
-            row = device - first_device
-            if 0 <= row < len(awake) and awake[row]:
-                yield row
+    def due(self, now_s: float, kind: Kind, first_device: int, awake: Flags) -> Iterator[int]:
+        """Rows of the devices of a kind, counted from `first_device`, that are updated now."""
+        heap = self._due[kind]
+        while heap and heap[0][0] <= now_s:
+            _, device = heap[0]
+            if awake[device - first_device]:
+                heapq.heappop(heap)
+                yield device - first_device
             else:
-                waiting.append((at_s, device))
-        for one in waiting:
-            heapq.heappush(self._due, one)
+                heapq.heapreplace(heap, (now_s + _AGAIN_S, device))
