@@ -32,6 +32,13 @@ CheckOption = Annotated[bool, typer.Option("--check", help="Validate the configu
 VehiclesOption = Annotated[int | None, typer.Option(help="Vehicles [config: 200].")]
 StationsOption = Annotated[int | None, typer.Option(help="Charging stations [config: 20].")]
 SeedOption = Annotated[int | None, typer.Option(help="The same seed, the same fleet [config: 1].")]
+SpeedupOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Simulated seconds in a second, up to 1000 [config: 60]. One core carries 1000 for about 200 vehicles with a"
+        " frame every 10s, for 1,000 with --interval 60s; what is too much is said while it runs."
+    ),
+]
 MqttOption = Annotated[str | None, typer.Option("--mqtt-url", help="MQTT broker, mqtt:// or mqtts://.")]
 
 
@@ -46,13 +53,7 @@ def run(
     vehicles: VehiclesOption = None,
     stations: StationsOption = None,
     seed: SeedOption = None,
-    speedup: Annotated[
-        float | None,
-        typer.Option(
-            help="Simulated seconds in a second, up to 1000 [config: 60]. One core carries 1000 for about 200 vehicles"
-            " with a frame every 10s, for 1,000 with --interval 60s; what is too much is said while it runs."
-        ),
-    ] = None,
+    speedup: SpeedupOption = None,
     interval: Annotated[
         str | None, typer.Option(help="Simulated time between the frames of a device: 10s, 2m, 1h [config: 10s].")
     ] = None,
