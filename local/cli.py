@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from local import apart, programs, services, system, waiting
+from local import apart, claims, programs, services, system, waiting
 from local import demo as demos
 from local.processes import Processes
 from local.servers import mqtt, named, stack
@@ -68,7 +68,7 @@ def demo(
     vehicles: Annotated[int, typer.Option(min=1, max=100_000)] = 200,
     stations: Annotated[int, typer.Option(min=0, max=10_000)] = 20,
     seed: Annotated[int, typer.Option(help="The same seed, the same fleet.")] = 1,
-    speedup: Annotated[float, typer.Option(min=0.1, max=10_000, help="Simulated seconds in a second.")] = 60,
+    speedup: Annotated[float, typer.Option(min=0.1, max=1_000, help="Simulated seconds in a second.")] = 60,
     real: Annotated[str, typer.Option(help="Folder of recorded data; `auto`: where it usually is; `none`.")] = "auto",
     kafka: KafkaOption = "tansu",
     broker: MqttOption = "auto",
@@ -79,7 +79,8 @@ def demo(
     """Run a simulated fleet through the whole system and verify every twin against what the devices sent.
 
     Exit code 0: nothing lost, doubled or wrong. 1: something was, or a part failed. 3: a server that the
-    environment names does not answer. 130: Ctrl-C; with `--duration 0` Ctrl-C is the end, and the code 0.
+    environment names does not answer, or another demo of this machine uses it. 130: Ctrl-C; with `--duration 0`
+    Ctrl-C is the end, and the code 0.
     """
     fleet = services.Fleet(vehicles, stations, seed, speedup)
     recordings = services.recordings(_recorded_data(real))
@@ -114,4 +115,4 @@ def _stop_event() -> threading.Event:
 
 
 def _exit_code(error: Exception) -> int:
-    return exits.UNREACHABLE if isinstance(error, named.UnreachableError) else exits.FAILED
+    return exits.UNREACHABLE if isinstance(error, named.UnreachableError | claims.TakenError) else exits.FAILED

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from rich.console import Console
 
-from local import apart, findings, observe, programs, queries, services, system, view, waiting, watch
+from local import apart, claims, findings, observe, programs, queries, services, system, view, waiting, watch
 from local.processes import Child, Processes
 from local.servers import stack
 from runtime import exits
@@ -47,7 +47,8 @@ class _Load(NamedTuple):
 def run(plan: Plan, owner: Processes, directory: Path, console: Console, stop: threading.Event) -> int:
     """Run it; the exit code. Raises ServerError and programs.FailedError; stops all of `owner` in any case."""
     try:
-        return _Demo(plan, owner, directory, console, stop).run()
+        with claims.brokers():
+            return _Demo(plan, owner, directory, console, stop).run()
     except waiting.InterruptedByUserError:
         return exits.OK if plan.duration_s == 0 else INTERRUPTED
     finally:

@@ -6,10 +6,8 @@ same bytes.
 7. quirks of devices; 8. links that are down; 9. misbehaviour of the network.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -27,19 +25,19 @@ from simulator import (
     quirks,
     readings,
     updates,
-    visibility,
 )
 from simulator.arrays import Flags, Floats, Rows, stream, where_true
 from simulator.cells import Assets, Cells
 from simulator.devices import Devices, Message
 from simulator.encode import Reporter
-from simulator.faults import CODE_KINDS, DETECTOR_OF, ISOLATION_CAUSE, MODEM_KINDS, WORN_CAUSE, Fault, FaultKind
+from simulator.faults import CODE_KINDS, ISOLATION_CAUSE, MODEM_KINDS, WORN_CAUSE, Fault, FaultKind
 from simulator.fleet import Happened
 from simulator.links import LOST_DB, Links, Outage
 from simulator.misbehave import Misbehaviour
 from simulator.plans import Mode
 from simulator.quirks import Quirks
 from simulator.settings import QuirkSection, SimulatorSettings
+from simulator.sightings import FaultReport, Sightings
 from simulator.updates import Campaign, Update
 from wire import codec
 from wire.messages import AnyEvent, Scalar, plain
@@ -61,27 +59,6 @@ _FREEZE_FRAME: Final = (
     "Vehicle.Powertrain.CombustionEngine.EngineCoolant.Temperature",
     "Vehicle.Powertrain.TractionBattery.StateOfCharge.Current",
 )
-
-
-class FaultReport(NamedTuple):
-    """A fault as the truth knows it: when it began, when the sent data showed it first, when it showed that the part
-    had failed. `detector` None: nothing looks for it."""
-
-    asset_id: str
-    fault: str
-    detector: str | None
-    onset_ms: int
-    visible_ms: int | None
-    failed_ms: int | None
-
-
-@dataclass(slots=True)
-class _Watched:
-    """A fault that has begun, and how far it has come."""
-
-    fault: Fault
-    visible_ms: int | None = None
-    failed_ms: int | None = None
 
 
 class Engine:
@@ -106,11 +83,10 @@ class Engine:
         self.misbehaviour = Misbehaviour(own.seed, settings.send.misbehave)
         self.cells: list[Cells] = []
         """Of the frames that the last step made, whenever they are sent."""
-        self.fault_reports: list[FaultReport] = []
+        self.sightings = Sightings(start_ms)
         self._planned = planned
         self._begun = 0
         self._frames = 0
-        self._watched: list[_Watched] = []
         self._unit = consequences.Unit.of(own.vehicles)
         self._codes = readings.trouble_codes(planned)
         self._code = np.zeros(own.vehicles, dtype=np.int16)
@@ -161,6 +137,11 @@ class Engine:
         return [Assets(each.devices.kind, each.devices.ids, each.table) for each in (self.vehicles, self.stations)]
 
     @property
+    def fault_reports(self) -> list[FaultReport]:
+        """What the truth is to know of faults; one about the same asset and fault replaces an earlier one."""
+        return self.sightings.reports
+
+    @property
     def now_s(self) -> float:
         """Simulated seconds since the start."""
         return self.steps * self.settings.step_s
@@ -185,7 +166,7 @@ class Engine:
             sent += self._report(reporter)
         sent += [self._encode_event(*event) for event in self._events]
         sent += self._sleep()
-        self._see()
+        self.sightings.see(self._said, self._faded, self.now_ms)
         sent = self.links.pass_on(self.quirks.bend(sent, self.now_s), self.now_s)
         return self.misbehaviour.pass_on(sent, self.steps)
 
@@ -242,8 +223,7 @@ class Engine:
         self._tell_codes([fault for fault in began if fault.kind in CODE_KINDS])
 
     def _begin(self, fault: Fault) -> None:
-        self._watched.append(_Watched(fault))
-        self.fault_reports.append(self._fault_report(self._watched[-1]))
+        self.sightings.begin(fault, self.stations if fault.of_station else self.vehicles)
         self._announce(fault)
 
     def _announce(self, fault: Fault) -> None:
@@ -367,36 +347,3 @@ class Engine:
         rows = where_true(sleepy)
         boxes.returns_at_s[rows] = np.inf
         return [boxes.stop(row, self.now_ms) for row in rows.tolist()]
-
-    def _see(self) -> None:
-        """Note which faults the sent data shows for the first time, and which parts have failed by it."""
-        by_kind: dict[FaultKind, list[_Watched]] = defaultdict(list)
-        for watched in self._watched:
-            if self._said[Kind.STATION if watched.fault.of_station else Kind.VEHICLE][watched.fault.row]:
-                by_kind[watched.fault.kind].append(watched)
-        for kind, several in by_kind.items():
-            reporter = self.stations if several[0].fault.of_station else self.vehicles
-            rows = np.array([watched.fault.row for watched in several])
-            visible, failed = visibility.visible(kind, reporter, rows), visibility.failed(kind, reporter, rows)
-            if kind in MODEM_KINDS:
-                failed = np.array([self._faded.get(self._device_of(watched.fault)) == 1.0 for watched in several])
-            for place in where_true(visible | failed).tolist():
-                self._saw(several[place], bool(failed[place]))
-        if any(watched.failed_ms is not None for several in by_kind.values() for watched in several):
-            self._watched = [watched for watched in self._watched if watched.failed_ms is None]
-
-    def _saw(self, watched: _Watched, failed: bool) -> None:
-        before = (watched.visible_ms, watched.failed_ms)
-        watched.visible_ms = watched.visible_ms or self.now_ms
-        watched.failed_ms = self.now_ms if failed else None
-        if (watched.visible_ms, watched.failed_ms) != before:
-            self.fault_reports.append(self._fault_report(watched))
-
-    def _fault_report(self, watched: _Watched) -> FaultReport:
-        fault = watched.fault
-        boxes: Devices = (self.stations if fault.of_station else self.vehicles).devices
-        onset_ms = self.start_ms + round(fault.onset_s * 1_000)
-        detector = DETECTOR_OF.get(fault.kind)
-        return FaultReport(
-            boxes.ids[fault.row], str(fault.kind), detector, onset_ms, watched.visible_ms, watched.failed_ms
-        )

@@ -138,14 +138,20 @@ def test_ctrl_c_while_starting_leaves_nothing(after_s: float, tmp_path: Path, ap
     assert list(tmp_path.iterdir()) == []
 
 
-def test_demos_on_named_servers_are_not_disturbed_by_what_is_there_already(
+def test_demos_on_named_servers_run_one_after_the_other_undisturbed_by_what_is_there_already(
     tmp_path: Path, mqtt_url: str, kafka_bootstrap_servers: str, mongodb_uri: str
 ) -> None:
     named = dict(zip(NAMES, (mqtt_url, kafka_bootstrap_servers, mongodb_uri), strict=True))
     for _ in range(2):
         with start("--duration", "3", temporary=tmp_path, environment=named) as program:
+            wait_for_line(program, "running")
+            with start("--duration", "3", temporary=tmp_path, environment=named) as second:
+                refused, why = second.communicate(timeout=30)
             out, err = program.communicate(timeout=100)
         assert (program.returncode, err) == (0, ""), out
         assert VERIFIED.fullmatch(out.splitlines()[-1]), out
+        assert (second.returncode, refused) == (3, "")
+        assert why.startswith("another demo uses the server that MQTT_URL names")
+        assert len(why.splitlines()) == 1
     with pymongo.MongoClient(mongodb_uri) as client:
         assert not [name for name in client.list_database_names() if name.startswith("fleetfold_demo")]
