@@ -11,24 +11,19 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, Self
 
 from edge.clock import Clock
-from edge.spool import carry, expiry, files, records, recovery
+from edge.spool import expiry, files, records, recovery
 from edge.spool.chain import Position
 from edge.spool.disk import Disk
 from edge.spool.files import GapName
 from edge.spool.lanes import Lanes
+from edge.spool.losses import Losses
 from edge.spool.reader import Chunk, Fresh
-from edge.spool.records import Gap, Record, StorageClass
+from edge.spool.records import Record, StorageClass
+from edge.spool.surrender import Surrender
 from wire.malformed import Reason
 
-_DETAILS: Final = {
-    Reason.EVICTED: "the spool reached its limit, the oldest of the lowest class went",
-    Reason.EXPIRED: "older than its class is kept",
-    Reason.CORRUPT: "the spool's files were damaged or incomplete",
-}
 _FRESH_READS_MAX: Final = 2
 """A block that is so many times larger than what is read at once is not kept in memory for the next read."""
-_CARRY_TRIES_MAX: Final = 10
-"""So often a segment that is to be given up is read for gap records; then what the disk cannot read goes unread."""
 
 
 class Limits(NamedTuple):
@@ -69,8 +64,6 @@ class Spool:
         """Names this life of the directory: (epoch, sequence) never names two records."""
         self.cut_bytes = state.cut_bytes
         """Unfinished appends that recovery cut off; nothing of them was acknowledged."""
-        self.lost: Counter[tuple[StorageClass, Reason]] = Counter()
-        """Records that are gone, since the start."""
         self._disk = disk
         self._limits = limits
         self._clock = clock
@@ -80,19 +73,23 @@ class Spool:
         }
         self._next_sequence = state.next_sequence
         self._staged: list[_Part] = []
-        self._owed: list[GapName] = []
-        self._leftovers: list[GapName] = []
-        self._carry_tries = 0
+        self._losses = Losses(disk)
+        self._surrender = Surrender(disk, clock, self._chains, self._lanes, self._losses)
         self._checkpoint = state.checkpoint
         self._start = dict(state.spans)
         for lost in state.lost:
-            self._owe(lost)
+            self._losses.owe(lost)
 
     @classmethod
     def open(cls, disk: Disk, limits: Limits, clock: Clock, new_epoch: Callable[[int], bytes] = os.urandom) -> Self:
         """Recover and go on. Raises OSError when the directory cannot be read or cleaned up."""
         assert limits.bytes_max >= 4 * limits.segment_bytes
         return cls(disk, limits, clock, recovery.recover(disk, limits.segment_bytes, new_epoch))
+
+    @property
+    def lost(self) -> Counter[tuple[StorageClass, Reason]]:
+        """Records that are gone, since the start."""
+        return self._losses.counts
 
     @property
     def size_bytes(self) -> int:
@@ -143,7 +140,7 @@ class Spool:
     @property
     def must_commit(self) -> bool:
         """Whether something waits for the disk."""
-        return bool(self._staged or self._owed or self._leftovers)
+        return bool(self._staged or self._losses.are_owed or self._losses.are_settled)
 
     def stage(self, batch: list[Record]) -> None:
         """Number records for the next `commit`. Not before the last commit succeeded."""
@@ -180,10 +177,10 @@ class Spool:
             if len(part.body) <= _FRESH_READS_MAX * self._limits.read_bytes:
                 start = Position(part.first_sequence, start_ordinal)
                 self._lanes[part.storage_class].offer(Fresh(start, chain.end, chain.stream, part.records))
-            self._leftovers += part.gaps
+            self._losses.settle(part.gaps)
             del self._staged[0]
-        with contextlib.suppress(OSError):  # what was staged is durable; the leftovers are tried again
-            self._delete_leftovers()
+        with contextlib.suppress(OSError):  # what was staged is durable; files of losses are tried again
+            self._delete_settled()
 
     def _make_room(self, needed_bytes: int) -> None:
         if self.size_bytes + needed_bytes <= self._limits.bytes_max:
@@ -191,81 +188,24 @@ class Spool:
         self._checkpoint_both()
         self.trim()
         while self.size_bytes + needed_bytes > self._limits.bytes_max:
-            crowded = [each for each in StorageClass if len(self._chains[each].segments) > 1]
-            if not crowded:
+            if not self._surrender.evict():
                 return  # two segments larger than an earlier configuration allowed; the next ones are not
-            self._evict(min(crowded))
-
-    def _evict(self, storage_class: StorageClass) -> None:
-        """Give up the oldest segment of a class. The rename is the moment that its records count as lost."""
-        chain, lanes = self._chains[storage_class], self._lanes[storage_class]
-        oldest, boundary = chain.segments[0], chain.start_of(1)
-        lost = lanes.lost_before(boundary)
-        if lost is None:
-            self._disk.delete(str(oldest.name))
-        else:
-            self._carry(self._gaps_in(storage_class, 1))
-            gap = GapName(*lost, Reason.EVICTED)
-            self._disk.rename(str(oldest.name), str(gap))
-            self._owe(gap)
-        chain.forget(0)
-        lanes.skip_to(boundary)
-        if lost is not None:
-            self._disk.sync_directory()
-            self._disk.create(str(gap)).close()  # empties it: the name says all, and the space is needed
-
-    def _gaps_in(self, storage_class: StorageClass, segment_count: int) -> list[GapName]:
-        """Losses that nobody has heard of, named in the oldest segments of a class. Raises OSError, not for ever."""
-        if storage_class is not StorageClass.EVENTS:
-            return []
-        chain, spans = self._chains[storage_class], self._lanes[storage_class].spans
-        self._carry_tries += 1
-        found = carry.undelivered(self._disk, chain, segment_count, spans, self._carry_tries >= _CARRY_TRIES_MAX)
-        self._carry_tries = 0
-        return found
-
-    def _carry(self, gaps: list[GapName]) -> None:
-        """Name losses anew whose records go. Files of their names tell a start after a crash."""
-        for gap in gaps:
-            self._disk.create(str(gap)).close()
-        if gaps:
-            self._disk.sync_directory()
-            self._owed += gaps
 
     def expire(self) -> None:
-        """Give up what is older than its class is kept, by whole segments. Raises OSError; another try may succeed.
-
-        The files stay until the gap record is durable and the checkpoint has passed them, as if all were delivered.
-        """
-        for storage_class, chain in self._chains.items():
+        """Give up what is older than its class is kept. Raises OSError; another try may succeed."""
+        for storage_class in self._chains:
             age_s_max = self._limits.age_s(storage_class)
-            count = 0 if age_s_max is None else expiry.expired_count(self._disk, chain, age_s_max, self._clock)
-            if count:
-                boundary = chain.start_of(count)
-                lost = self._lanes[storage_class].lost_before(boundary)
-                if lost is not None:
-                    self._owed += self._gaps_in(storage_class, count)
-                    self._lanes[storage_class].skip_to(boundary)
-                    self._owe(GapName(*lost, Reason.EXPIRED))
-
-    def _owe(self, gap: GapName) -> None:
-        self._owed.append(gap)
-        self.lost[gap.storage_class, gap.reason] += gap.record_count
+            if age_s_max is not None:
+                self._surrender.expire(storage_class, age_s_max)
 
     def _stage_gaps(self) -> None:
-        if self._owed:
-            now_ms = self._clock.now_ms()
-            gaps: list[Record] = [Gap(now_ms, *gap, _DETAILS[gap.reason]) for gap in self._owed]
-            self._stage(StorageClass.EVENTS, gaps, tuple(self._owed))
-            self._owed.clear()
+        gaps, names = self._losses.gap_records(self._clock.now_ms())
+        self._stage(StorageClass.EVENTS, [*gaps], names)
 
-    def _delete_leftovers(self) -> None:
-        if not self._leftovers:
-            return
-        self._checkpoint_both()  # else a start after a crash would find the same loss again
-        for gap in self._leftovers:
-            self._disk.delete(str(gap))
-        self._leftovers.clear()
+    def _delete_settled(self) -> None:
+        if self._losses.are_settled:
+            self._checkpoint_both()  # else a start after a crash would find the same loss again
+            self._losses.delete_files()
 
     def read(self, storage_class: StorageClass, backlog: bool = False) -> Chunk | None:
         """The next records of a class, or None when all were read. Raises OSError; another try may succeed.
@@ -277,7 +217,7 @@ class Spool:
             return lanes.read(backlog)
         finally:
             for lost in lanes.take_lost():
-                self._owe(GapName(*lost, Reason.CORRUPT))
+                self._losses.owe(GapName(*lost, Reason.CORRUPT))
 
     def split(self, storage_class: StorageClass) -> bool:
         """Make a backlog of what is there now; what comes from now on is of another stream. False: not now."""
@@ -294,7 +234,7 @@ class Spool:
 
     def checkpoint(self) -> None:
         """Make the spans durable, if they moved. Raises OSError; another try may succeed."""
-        if self._owed or any(part.gaps for part in self._staged):
+        if self._losses.are_owed or any(part.gaps for part in self._staged):
             return  # a position must not pass a loss whose record is not durable
         spans = {each: lanes.spans for each, lanes in self._lanes.items()}
         has_moved = spans != self._start or self._checkpoint.newest is not None
