@@ -16,7 +16,7 @@ from simulator.mongo import Database
 from simulator.oracle import expect, history, report
 from simulator.oracle.compare import Difference
 from simulator.oracle.expect import World
-from simulator.oracle.report import Verdict
+from simulator.oracle.report import Told, Verdict
 from simulator.people import OtherAsset
 from simulator.replay import frames, moments, replaying
 from simulator.replay import mapping as mappings
@@ -163,9 +163,9 @@ def verify(settings: SimulatorSettings, directories: list[Path], patience: Patie
     with Database(settings.mongo) as database:
         if not _all_folded(database, world.sent - world.unacknowledged, deadline, patience.still_s):
             deadline = time.monotonic()  # history would not get it either
-        activity_ids = database.activity_ids() if world.activities else []
+        told = Told(database.activity_ids(), database.customers()) if world.profiles else Told()
         actual = database.actual(world.asset_ids)
-        verdict = report.verdict(world, actual, int(time.time() * 1_000), activity_ids)
+        verdict = report.verdict(world, actual, int(time.time() * 1_000), told)
         return verdict._replace(differences=[*verdict.differences, *_history(world, database, deadline)])
 
 

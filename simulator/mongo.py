@@ -49,9 +49,13 @@ class Database:
         )
         return int(answer[0]["total"]) if answer else 0
 
-    def activity_ids(self) -> list[str]:
+    def activity_ids(self) -> set[str]:
         """Ids of everything that customers did."""
-        return self._answered(lambda: [each["_id"] for each in self._database["activities"].find({}, {"_id": 1})])
+        return self._answered(lambda: {each["_id"] for each in self._database["activities"].find({}, {"_id": 1})})
+
+    def customers(self) -> dict[str, dict[str, Any]]:
+        """Every customer's profile, by id."""
+        return self._answered(lambda: {each["_id"]: each for each in self._database["customers"].find()})
 
     def history(self, asset_id: str) -> list[dict[str, Any]]:
         """The documents that hold what an asset's signals were."""

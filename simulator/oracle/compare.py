@@ -1,21 +1,14 @@
 """Twins against expectations, one difference a line that a person understands."""
 
-import functools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
-from simulator.oracle import expect, findings
-from simulator.oracle.expect import World
+from simulator.oracle import findings, times
 from simulator.oracle.expected import At, Expected
 
 Document = Mapping[str, Any]
 Kind = Literal["lost", "doubled", "wrong"]
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MOMENTS_MAX: Final = 4_096
-"""Of a twin most times are the same."""
 
 
 class Difference(NamedTuple):
@@ -35,8 +28,8 @@ class Actual(NamedTuple):
     anomalies: Sequence[Document]
 
 
-def differences(world: World, asset: Expected, actual: Actual, now_ms: int) -> Iterator[Difference]:
-    """Everything that is not as expected about one asset."""
+def differences(asset: Expected, actual: Actual) -> Iterator[Difference]:
+    """Everything about one asset that is not as its devices sent it."""
     if actual.twin is None:
         if asset.messages.sure:
             yield Difference("lost", asset.asset_id, asset.messages.sure, "has no twin")
@@ -50,18 +43,10 @@ def differences(world: World, asset: Expected, actual: Actual, now_ms: int) -> I
         *_signals(asset, actual.twin),
         *_location(asset, actual.twin),
         *_connection(asset, actual.twin),
-        *_owner(world, asset, actual.twin, now_ms),
-        *_life(asset, actual.twin),
         *_events(asset, actual.event_ids),
         *_findings(asset, actual.anomalies),
     ):
         yield Difference("wrong", asset.asset_id, 1, text)
-
-
-def activities(world: World, found: Set[str]) -> Iterator[Difference]:
-    """What customers did, against the ids that the database has."""
-    for missing in sorted(world.activities.keys() - found):
-        yield Difference("wrong", world.activities[missing], 1, f"activity {missing} is missing")
 
 
 def folded(twin: Document | None) -> int:
@@ -134,7 +119,7 @@ def _gather(prefix: str, tree: Document, found: dict[str, At]) -> None:
         if not isinstance(node, dict):
             continue
         if node.keys() == {"value", "ts"}:
-            found[prefix + name] = At(_ms(node["ts"]), node["value"])
+            found[prefix + name] = At(times.ms(node["ts"]), node["value"])
         else:
             _gather(f"{prefix}{name}.", node, found)
 
@@ -171,36 +156,7 @@ def _updated(asset: Expected) -> str:
     update = asset.updated
     if update is None or update["after"] != asset.software:
         return ""
-    return f", since it was updated from {update['before']!r} at {_moment(update['at_ms'])}"
-
-
-def _owner(world: World, asset: Expected, twin: Document, now_ms: int) -> Iterator[str]:
-    if not asset.roles:
-        return
-    expected, actual = expect.holder(world, asset, now_ms), twin.get("owner") or {}
-    if expected is None:
-        if actual:
-            yield f"owner is {actual.get('customer_id')}, expected nobody"
-        return
-    found = {**actual, "since_ms": _ms(actual["since"]) if actual.get("since") else None}
-    for name, value in expected._asdict().items():
-        if found.get(name) != value:
-            yield f"owner's {name} is {found.get(name)!r}, expected {value!r}"
-
-
-def _life(asset: Expected, twin: Document) -> Iterator[str]:
-    if not asset.steps:
-        return
-    _, last = max(asset.steps)
-    lifecycle, actual = twin.get("lifecycle") or {}, twin.get("attributes") or {}
-    if lifecycle.get("state") != last:
-        yield f"lifecycle is {lifecycle.get('state')!r}, expected {last!r}"
-    if len(lifecycle.get("steps", [])) != len(asset.steps):
-        yield f"{len(lifecycle.get('steps', []))} lifecycle steps, expected {len(asset.steps)}"
-    for name, value in expect.attributes(asset).items():
-        if actual.get(name) != value:
-            shown = "" if name == "vin" else f" {actual.get(name)!r}, expected {value!r}"  # a VIN is personal data
-            yield f"attribute {name} is not as told{shown}"
+    return f", since it was updated from {update['before']!r} at {times.said(update['at_ms'])}"
 
 
 def _events(asset: Expected, found: Counter[str]) -> Iterator[str]:
@@ -226,15 +182,5 @@ def _findings(asset: Expected, anomalies: Sequence[Document]) -> Iterator[str]:
             yield f"{detector} {subject or ''} is open {count} times"
 
 
-@functools.lru_cache(_MOMENTS_MAX)
-def _ms(moment: datetime) -> int:
-    """Of a BSON date, which is UTC, said or not."""
-    return (moment.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
-
-
 def _said(at: At) -> str:
-    return f"{at.value!r} at {_moment(at.ts_ms)}"
-
-
-def _moment(ts_ms: int) -> str:
-    return (_EPOCH + timedelta(milliseconds=ts_ms)).isoformat(timespec="milliseconds")
+    return f"{at.value!r} at {times.said(at.ts_ms)}"

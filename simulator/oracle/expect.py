@@ -16,6 +16,7 @@ from simulator.oracle.expected import At, Count, Distinct, Expected
 from simulator.oracle.tally import Tally
 from simulator.truth import Sent, Truth
 from wire.catalogue import BY_NUMBER, BY_PATH
+from wire.messages import Profile
 
 HOLDERS: Final = ("owner", "operator", "lessee", "fleet_manager")
 """Who stands for an asset when several hold it, in order of precedence."""
@@ -23,10 +24,10 @@ HOLDERS: Final = ("owner", "operator", "lessee", "fleet_manager")
 
 @dataclass(slots=True)
 class World:
-    """Everything expected: assets by id, without what `tallies` have of them; display names by customer."""
+    """Everything expected: assets by id, without what `tallies` have of them; newest profiles by customer."""
 
     assets: dict[str, Expected] = field(default_factory=dict)
-    names: dict[str, tuple[int, str]] = field(default_factory=dict)
+    profiles: dict[str, Profile] = field(default_factory=dict)
     activities: dict[str, str] = field(default_factory=dict)
     """Customer by activity id."""
     tallies: list[Tally] = field(default_factory=list)
@@ -124,9 +125,9 @@ def _facts(world: World, truth: Truth) -> None:
         if known is None or known.recorded_ms <= role.recorded_ms:
             roles[role.role_id] = role
     for profile in truth.profiles():
-        known_name = world.names.get(profile.customer_id)
-        if known_name is None or known_name[0] <= profile.updated_ms:
-            world.names[profile.customer_id] = (profile.updated_ms, profile.display_name)
+        newest = world.profiles.get(profile.customer_id)
+        if newest is None or newest.updated_ms <= profile.updated_ms:
+            world.profiles[profile.customer_id] = profile
     for activity in truth.activities():
         world.activities[activity.activity_id] = activity.customer_id
     for step in truth.lifecycle():
@@ -245,8 +246,8 @@ def holder(world: World, asset: Expected, now_ms: int) -> Holder | None:
         of_kind = [role for role in current if role.role == kind]
         if of_kind:
             role = max(of_kind, key=lambda role: (role.from_ms, role.role_id))
-            name = world.names.get(role.customer_id)
-            return Holder(role.customer_id, name[1] if name else None, kind, role.from_ms)
+            profile = world.profiles.get(role.customer_id)
+            return Holder(role.customer_id, profile.display_name if profile else None, kind, role.from_ms)
     return None
 
 

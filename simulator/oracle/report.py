@@ -1,11 +1,19 @@
 """The verdict: counts, the first differences, and one line at the end."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from simulator.oracle import compare
+from simulator.oracle import compare, links
 from simulator.oracle.compare import Actual, Difference
 from simulator.oracle.expect import World
+
+
+class Told(NamedTuple):
+    """What the database has of what other systems told: ids of activities, customers by id."""
+
+    activity_ids: Set[str] = frozenset()
+    customers: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
 
 class Verdict(NamedTuple):
@@ -57,14 +65,14 @@ class Verdict(NamedTuple):
         }
 
 
-def verdict(
-    world: World, actual: Iterable[tuple[str, Actual]], now_ms: int, activity_ids: Iterable[str] = ()
-) -> Verdict:
-    """Compare every expected asset, and what customers did, with what there is."""
-    found: list[Difference] = list(compare.activities(world, set(activity_ids)))
+def verdict(world: World, actual: Iterable[tuple[str, Actual]], now_ms: int, told: Told) -> Verdict:
+    """Compare every expected asset, the customers and what they did with what there is."""
+    found = [*links.activities(world, told.activity_ids), *links.customers(world, told.customers)]
     folded = 0
     for asset_id, there in actual:
         expected = world.expected(asset_id)
         folded += compare.folded(there.twin)
-        found += compare.differences(world, expected, there, now_ms)
+        found += compare.differences(expected, there)
+        if there.twin is not None:
+            found += links.differences(world, expected, there.twin, now_ms)
     return Verdict(world.sent, folded, world.unacknowledged, len(world.asset_ids), found)

@@ -11,8 +11,9 @@ import pytest
 
 from simulator.devices import Message
 from simulator.engine import Engine
-from simulator.oracle import compare, expect, findings, report
+from simulator.oracle import compare, expect, findings, links, report
 from simulator.oracle.compare import Actual
+from simulator.oracle.report import Told
 from simulator.truth import Truth, TruthWriter
 from tests.simulator_world import START_MS, settings
 from wire.messages import Attributes, LifecycleStep, Profile, Role
@@ -51,9 +52,14 @@ ROLES = [
     Role(1, "r3", CAR, "cust-driver", "driver", START_MS, START_MS),
     Role(1, "r4", CAR, "cust-mistake", "owner", START_MS + 5, START_MS + 1, retracted=True),
 ]
-PROFILES = [Profile(1, "cust-1", "Ada Old", START_MS), Profile(1, "cust-1", "Ada New", START_MS + 1)]
+PROFILES = [
+    Profile(1, "cust-1", "Ada Old", START_MS, consents={"marketing": True}),
+    Profile(1, "cust-1", "Ada New", START_MS + 1, city="Ulm", consents={"marketing": False}),
+]
+CUSTOMER = {"display_name": "Ada New", "city": "Ulm", "consents": {"marketing": False}}
+TOLD = Told(frozenset(), {"cust-1": CUSTOMER})
 STEPS = [
-    LifecycleStep(1, CAR, Kind.VEHICLE, "delivered", START_MS - 5_000, Attributes(plate="FF-A 2")),
+    LifecycleStep(1, CAR, Kind.VEHICLE, "delivered", START_MS - 5_000, Attributes(plate="FF-A 2"), "Ulm", 12, "WO-1"),
     LifecycleStep(1, CAR, Kind.VEHICLE, "built", START_MS - 9_000, Attributes(plate="FF-A 1", year=2020)),
 ]
 
@@ -73,7 +79,13 @@ TWIN = {
     "connection": {"online": False, "session": "s", "software": "tcu 2"},
     "counters": {"frames": 3, "events": 1, "samples": 7, "duplicates": 4},
     "owner": {"customer_id": "cust-1", "display_name": "Ada New", "role": "owner", "since": _at(START_MS - 1_000)},
-    "lifecycle": {"state": "delivered", "steps": [{}, {}]},
+    "lifecycle": {
+        "state": "delivered",
+        "steps": [
+            {"step": "built", "ts": _at(START_MS - 9_000)},
+            {"step": "delivered", "ts": _at(START_MS - 5_000), "place": "Ulm", "odometer_m": 12, "reference": "WO-1"},
+        ],
+    },
     "attributes": {"plate": "FF-A 2", "year": 2020},
 }
 EVENT_IDS = Counter({f"{CAR}:s:0": 1})
@@ -95,7 +107,8 @@ def world(tmp_path):
 
 def _found(world, twin=TWIN, event_ids=EVENT_IDS, anomalies=()):
     there = Actual(twin, event_ids, anomalies)
-    return list(compare.differences(world, world.assets[CAR], there, NOW_MS))
+    found = list(compare.differences(world.assets[CAR], there))
+    return found + (list(links.differences(world, world.assets[CAR], twin, NOW_MS)) if twin is not None else [])
 
 
 def test_a_right_twin_has_no_difference(world):
@@ -105,7 +118,7 @@ def test_a_right_twin_has_no_difference(world):
 def _set(twin, path, value):
     *parents, leaf = path.split("/")
     for parent in parents:
-        twin = twin[parent]
+        twin = twin[int(parent) if parent.isdigit() else parent]
     if value is None:
         del twin[leaf]
     else:
@@ -133,7 +146,22 @@ def _set(twin, path, value):
         ("owner/since", _at(START_MS), "wrong", "owner's since_ms"),
         ("owner", None, "wrong", "owner's customer_id is None"),
         ("lifecycle/state", "built", "wrong", "lifecycle is 'built', expected 'delivered'"),
-        ("lifecycle/steps", [{}], "wrong", "1 lifecycle steps, expected 2"),
+        ("lifecycle/steps/1/odometer_m", 13, "wrong", "+00:00: odometer_m is 13, expected 12"),
+        (
+            "lifecycle/steps/1/place",
+            None,
+            "wrong",
+            "lifecycle step 'delivered' of 2026-05-28T06:29:55.000+00:00: place",
+        ),
+        ("lifecycle/steps/1/reference", "WO-2", "wrong", "reference is 'WO-2', expected 'WO-1'"),
+        ("lifecycle/steps/0/ts", _at(START_MS - 8_000), "wrong", "lifecycle step 'built' of 2026-05-28T06:29:51.000"),
+        ("lifecycle/steps/0/step", "painted", "wrong", "'painted' of 2026-05-28T06:29:51.000+00:00 was never told"),
+        (
+            "lifecycle/steps/0/step",
+            "painted",
+            "wrong",
+            "lifecycle step 'built' of 2026-05-28T06:29:51.000+00:00 is mis",
+        ),
         ("attributes/plate", "FF-A 1", "wrong", "attribute plate is not as told 'FF-A 1', expected 'FF-A 2'"),
     ],
 )
@@ -143,6 +171,22 @@ def test_every_way_of_being_wrong_is_said(world, path, value, kind, words):
     found = _found(world, twin)
     assert {item.kind for item in found} == {kind}
     assert any(words in item.text for item in found), found
+
+
+@pytest.mark.parametrize(
+    ("held", "words"),
+    [
+        (None, "the customer is missing"),
+        (CUSTOMER | {"consents": {"marketing": True}}, "consent marketing is True, expected False"),
+        (CUSTOMER | {"consents": {}}, "consent marketing is None, expected False"),
+        (CUSTOMER | {"consents": {"marketing": False, "more": True}}, "consent more is True, expected None"),
+        (CUSTOMER | {"city": "Bonn"}, "the customer's city is not the newest that was told"),
+    ],
+)
+def test_a_customer_who_is_not_as_told_is_named_with_the_consent_but_without_personal_data(world, held, words):
+    (found,) = links.customers(world, {} if held is None else {"cust-1": held})
+    assert (found.kind, found.asset_id, found.text) == ("wrong", "cust-1", words)
+    assert list(links.customers(world, {"cust-1": CUSTOMER})) == []
 
 
 def test_a_missing_twin_has_lost_everything(world):
@@ -291,13 +335,13 @@ def test_a_finding_that_is_open_twice_is_said(tmp_path):
 
 
 def test_the_last_line_and_the_verdict(world):
-    good = report.verdict(world, [(CAR, Actual(TWIN, EVENT_IDS, []))], NOW_MS)
+    good = report.verdict(world, [(CAR, Actual(TWIN, EVENT_IDS, []))], NOW_MS, TOLD)
     assert good.good
     assert good.lines(20) == ["verified: 4 sent, 4 folded, 0 lost, 0 doubled, 0 wrong"]
     twin = copy.deepcopy(TWIN)
     twin["counters"]["frames"] = 1
     twin["connection"]["session"] = "x"
-    bad = report.verdict(world, [(CAR, Actual(twin, EVENT_IDS, []))], NOW_MS)
+    bad = report.verdict(world, [(CAR, Actual(twin, EVENT_IDS, []))], NOW_MS, TOLD)
     assert not bad.good
     assert bad.lines(1)[0] == f"lost: {CAR}: 4 frames and events sent, 2 folded"
     assert bad.lines(1)[1] == "and 1 more differences"
@@ -306,7 +350,7 @@ def test_the_last_line_and_the_verdict(world):
 
 def test_unacknowledged_messages_are_reported_apart(tmp_path):
     world = _world(tmp_path, acknowledged=[0, 1, 3, 4, 5])
-    lines = report.verdict(world, [(CAR, Actual(TWIN, EVENT_IDS, []))], NOW_MS).lines(20)
+    lines = report.verdict(world, [(CAR, Actual(TWIN, EVENT_IDS, []))], NOW_MS, TOLD).lines(20)
     assert lines[0].startswith("unacknowledged: 1 messages")
     assert lines[-1] == "verified: 4 sent, 4 folded, 0 lost, 0 doubled, 0 wrong"
 
@@ -315,7 +359,8 @@ def test_a_vin_is_never_printed(tmp_path):
     world = expect.World()
     step = LifecycleStep(1, CAR, Kind.VEHICLE, "built", START_MS, Attributes(vin="9Z1ABCDE7R0000001"))
     world.asset(CAR).steps[step.ts, step.step] = step
-    twin = {"lifecycle": {"state": "built", "steps": [{}]}, "attributes": {"vin": "other"}, "signals": {}}
+    life = {"state": "built", "steps": [{"step": "built", "ts": _at(START_MS)}]}
+    twin = {"lifecycle": life, "attributes": {"vin": "other"}, "signals": {}}
     (found,) = _found(world, twin, Counter())
     assert "vin" in found.text
     assert "9Z1ABCDE7R0000001" not in found.text
@@ -324,8 +369,9 @@ def test_a_vin_is_never_printed(tmp_path):
 def test_an_activity_that_the_database_does_not_have_is_named_with_its_customer(world):
     world.activities = {"c-1:booked:1": "c-1", "c-2:moved:2": "c-2"}
     actual = [(CAR, Actual(TWIN, EVENT_IDS, []))]
-    assert report.verdict(world, actual, NOW_MS, ["c-1:booked:1", "c-2:moved:2", "of-another-run"]).good
-    bad = report.verdict(world, actual, NOW_MS, ["c-1:booked:1"])
+    all_of_them = {"c-1:booked:1", "c-2:moved:2", "of-another-run"}
+    assert report.verdict(world, actual, NOW_MS, TOLD._replace(activity_ids=all_of_them)).good
+    bad = report.verdict(world, actual, NOW_MS, TOLD._replace(activity_ids={"c-1:booked:1"}))
     assert bad.lines(20)[0] == "wrong: c-2: activity c-2:moved:2 is missing"
 
 

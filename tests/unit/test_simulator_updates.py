@@ -83,7 +83,7 @@ def test_the_oracle_expects_the_new_version_and_says_why(campaign):
     expected = world.expected(update.asset_id)
     assert expected.software == update.after
     twin = {"connection": {"session": expected.connection[2], "online": False, "software": update.before}}
-    texts = [found.text for found in compare.differences(world, expected, Actual(twin, {}, []), START_MS)]
+    texts = [found.text for found in compare.differences(expected, Actual(twin, {}, []))]
     words = (
         f"software is {update.before!r}, expected {update.after!r}, since it was updated from {update.before!r} at 20"
     )
