@@ -35,8 +35,8 @@ SeedOption = Annotated[int | None, typer.Option(help="The same seed, the same fl
 SpeedupOption = Annotated[
     float | None,
     typer.Option(
-        help="Simulated seconds in a second, up to 1000 [config: 60]. With fleet.step_s = 2 and fleet.groups = 1 one core"
-        " carries 1000 for 400 vehicles, or for 2,000 with --interval 60s; what is too much is said while it runs."
+        help="Simulated seconds in a second, up to 1000 [config: 60]. With fleet.step_s = 2 and fleet.groups = 1"
+        " one core carries 1000 for 400 vehicles, or for 2,000 with --interval 60s; what is too much is said."
     ),
 ]
 MqttOption = Annotated[str | None, typer.Option("--mqtt-url", help="MQTT broker, mqtt:// or mqtts://.")]

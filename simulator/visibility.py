@@ -4,7 +4,8 @@ sent values of each device.
 Failed means that the driver cannot go on as before: a 12 V battery that will not crank (10.5 V at rest), coolant past
 118 °C, a tyre at half of its peers, pads at 95 %, a lamp that is on (also the one that a thermostat, lost oil or a weak
 cell lead to), a connector that makes its station derate (97 °C), a station that is out of service. A modem has failed
-when a frame had to wait for it, which the engine knows; a signal below -110 dBm is poor.
+when a frame had to wait for it, which the engine knows; a signal below -110 dBm is poor. A stored code
+and a missed service are no failure of any part: these have no time of it.
 """
 
 from collections.abc import Callable
