@@ -74,27 +74,26 @@ class Rebuild:
         try:
             live = Store(client, self.settings.mongo, self._heed, self.settings.fold.twin_bytes_max)
             hand = Handover(live.database)
-            handover.settle_expired(live.database)
-            if hand.state()["phase"] == Phase.SWAPPED:
+            if self._begin(hand, live):
+                with rebuild_lease.renewed(hand):
+                    self._replace(replay, hand, live)
+            else:
                 self.since_ms = hand.take_over()
                 self._finish(live, hand)
                 self.result.finished = True
-                return self.result
-            start = rebuild_start.offsets(replay, self.settings.kafka.group_id, self.since_ms)
-            rebuild_start.check_versions(live)
-            self._begin(hand)
-            shadow = ShadowStore(live, self.settings.mongo, self._heed, hand.first_revision)
-            with rebuild_lease.renewed(hand):
-                self._replace(replay, hand, live, shadow, start)
         finally:
             replay.close()
             client.close()
         return self.result
 
-    def _begin(self, hand: Handover) -> None:
-        """One that was killed counts as alive for a little while."""
-        deadline = time.monotonic() + 1.2 * handover.REBUILD_LEASE_MS / 1000
+    def _begin(self, hand: Handover, live: Store) -> bool:
+        """Whether it is to be done from its beginning; else another one died with its twins in place, and only needs to
+        be finished. One that was killed counts as alive for a little while, and is waited for."""
+        deadline = time.monotonic() + 1.2 * max(handover.REBUILD_LEASE_MS, handover.PAUSE_LEASE_MS) / 1000
         while True:
+            handover.settle_expired(live.database)
+            if hand.state()["phase"] == Phase.SWAPPED:
+                return False
             try:
                 hand.begin(self.since_ms)
             except LostError:
@@ -104,11 +103,13 @@ class Rebuild:
                 self._heed()
                 time.sleep(1)
             else:
-                return
+                return True
 
-    def _replace(self, replay: Replay, hand: Handover, live: Store, shadow: ShadowStore, start: Offsets) -> None:
+    def _replace(self, replay: Replay, hand: Handover, live: Store) -> None:
         try:
-            self._fold(replay, hand, live, shadow, start)
+            start = rebuild_start.offsets(replay, self.settings.kafka.group_id, self.since_ms)
+            rebuild_start.check_versions(live)
+            self._fold(replay, hand, live, start)
         except BaseException:
             self._give_up(hand, live)
             raise
@@ -117,7 +118,8 @@ class Rebuild:
         else:
             self._finish(live, hand)  # step 6
 
-    def _fold(self, replay: Replay, hand: Handover, live: Store, shadow: ShadowStore, start: Offsets) -> None:
+    def _fold(self, replay: Replay, hand: Handover, live: Store, start: Offsets) -> None:
+        shadow = ShadowStore(live, self.settings.mongo, self._heed, hand.first_revision)
         shadow.prepare()
         replay.begin(start)
         fold = self.settings.fold

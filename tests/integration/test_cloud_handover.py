@@ -1,6 +1,7 @@
 """The handover from live twins to rebuilt ones, on a real MongoDB: whoever dies or sleeps, nobody waits for ever and
 no late hand puts old twins in place."""
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 from pymongo.database import Database
 
-from cloud import mongo, rebuild, rebuilt, schema
+from cloud import mongo, rebuild, rebuild_start, rebuilt, schema
 from cloud.config import CloudSettings
 from cloud.gate import CHECK_S, Gate
 from cloud.handover import SHADOW_ANOMALIES, SHADOW_TWINS, Handover, LostError, Phase
@@ -78,7 +79,8 @@ class NoLog:
 
 
 @pytest.fixture
-def world(mongodb_uri: str, mongo_database: str) -> Iterator[World]:
+def world(mongodb_uri: str, mongo_database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setattr(rebuild_start, "offsets", lambda *_given: {})
     made = World(mongodb_uri, mongo_database)
     yield made
     made.client.close()
@@ -185,7 +187,7 @@ def test_a_rebuild_that_is_stopped_after_the_swap_leaves_the_rest_to_the_next_on
     monkeypatch.setattr(Rebuild, "_fold", fold)
     monkeypatch.setattr(rebuilt, "reconcile", lambda *_given: made._heed())
     with pytest.raises(StoppedError, match="are in place"):
-        made._replace(None, hand, world.live, None, {})  # type: ignore[arg-type]  # nothing is folded here
+        made._replace(None, hand, world.live)  # type: ignore[arg-type]  # nothing is folded here
     assert world.phase() == Phase.SWAPPED
     assert SHADOW_ANOMALIES in world.database.list_collection_names()
 
@@ -195,7 +197,6 @@ def test_a_rebuild_that_fails_before_the_swap_leaves_nothing_behind(
     world: World, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     hand = world.rebuilding()
-    shadow = ShadowStore(world.live, world.settings, lambda: None, hand.first_revision)
 
     def fails(*_given: Any, **_named: Any) -> None:
         raise ConnectionError
@@ -205,7 +206,7 @@ def test_a_rebuild_that_fails_before_the_swap_leaves_nothing_behind(
     monkeypatch.setattr(ShadowStore, "prepare", fails if step == "prepare" else lambda _self: None)
     made = Rebuild(CloudSettings(), None, False, Mute(), lambda: False)
     with pytest.raises(ConnectionError):
-        made._replace(NoLog(), hand, world.live, shadow, {})  # type: ignore[arg-type]  # nothing is read here
+        made._replace(NoLog(), hand, world.live)  # type: ignore[arg-type]  # nothing is read here
     assert world.phase() == Phase.IDLE
     assert not [name for name in world.database.list_collection_names() if "rebuilt" in name]
 
@@ -258,11 +259,26 @@ def test_a_rebuild_that_was_taken_for_dead_leaves_the_next_ones_twins_alone(
     world.rebuilding()
     world.put(SHADOW_TWINS, {"_id": "the next one's"})
     monkeypatch.setattr(ShadowStore, "prepare", lambda _self: slept.renew())
-    shadow = ShadowStore(world.live, world.settings, lambda: None, slept.first_revision)
     with pytest.raises(LostError):
-        Rebuild(CloudSettings(), None, False, Mute(), lambda: False)._replace(NoLog(), slept, world.live, shadow, {})  # type: ignore[arg-type]  # nothing is read here
+        Rebuild(CloudSettings(), None, False, Mute(), lambda: False)._replace(NoLog(), slept, world.live)  # type: ignore[arg-type]  # nothing is read here
     assert world.database[SHADOW_TWINS].find_one({"_id": "the next one's"}) is not None
     assert world.phase() == Phase.REBUILDING
+
+
+def test_a_rebuild_that_died_while_the_workers_waited_makes_room_when_its_time_is_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if no worker is left that would go on by itself; and its twins are finished if they are in place."""
+    world.rebuilding().pause()
+    made = Rebuild(CloudSettings(), None, False, Mute(), lambda: False)
+    monkeypatch.setattr(time, "sleep", lambda _s: world.expire())
+    assert made._begin(Handover(world.database), world.live)
+    world.expire()
+    hand = world.rebuilding()
+    world.put(SHADOW_TWINS, {"_id": "rebuilt"})
+    hand.pause()
+    hand.swap()
+    assert not made._begin(Handover(world.database), world.live)
 
 
 def test_only_one_rebuild_at_a_time_and_a_dead_one_makes_room(world: World) -> None:

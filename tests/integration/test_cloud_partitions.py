@@ -125,7 +125,8 @@ def test_a_busy_asset_leaves_its_share_of_a_turn_to_others(mongodb_uri: str, mon
 def test_a_partition_that_was_given_up_while_the_worker_waited_is_read_when_it_comes_back(line: Line) -> None:
     """A worker that waits for MongoDB pauses what it has; the client keeps the pause of what it gives up meanwhile."""
     line.close()
-    line.source = kafka.Source(line.settings, [SIGNALS])  # else it might be those of other topics that move
+    line.settings = line.settings.model_copy(update={"group_id": "of-one-topic"})  # else those of others might move
+    line.source = kafka.Source(line.settings, [SIGNALS])
     line.worker = line.processor(Sharing())
     line.say("a", range(5), 0)
     line.say("b", range(5), 1)

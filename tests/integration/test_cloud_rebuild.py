@@ -168,7 +168,7 @@ def test_a_rebuild_under_load_mends_what_is_wrong_and_loses_nothing(busy: Fleet)
     told = fleet.told()
     fleet.database["twins"].update_one({"_id": "car-3"}, {"$inc": {"counters.samples": 5, "revision": 1}})
     fleet.database["twins"].update_one({"_id": "car-4"}, {"$set": {"attributes": {"vin": "V4", "model": "Wren"}}})
-    owner = {"customer_id": "c-5", "role": "owner", "since": datetime(2026, 1, 1, tzinfo=UTC)}
+    owner = {"customer_id": "c-5", "display_name": None, "role": "owner", "since": datetime(2026, 1, 1, tzinfo=UTC)}
     fleet.database["twins"].update_one({"_id": "car-5"}, {"$set": {"owner": owner}})
     with Load(fleet):
         found = fleet.rebuild("--from", "beginning", "--dry-run", code=1)["differences"]
