@@ -105,10 +105,10 @@ def people(fleet: Fleet, recorded: Sequence[Recording], truth: Path) -> Program:
 
 
 def drive(fleet: Fleet, duration_s: int, truth: Path) -> Program:
-    """The simulated fleet; ends by itself unless `duration_s` is 0."""
+    """The simulated fleet, with what workshops do meanwhile; ends by itself unless `duration_s` is 0."""
     size = ("--vehicles", str(fleet.vehicles), "--stations", str(fleet.stations), "--seed", str(fleet.seed))
     pace = ("--speedup", f"{fleet.speedup:g}", "--duration-s", str(duration_s))
-    return Program("fleet", (SIMULATOR, "run", *size, *pace, "--truth", str(truth)))
+    return Program("fleet", (SIMULATOR, "run", *size, *pace, "--tell-services", "--truth", str(truth)))
 
 
 def replay(recording: Recording, duration_s: int, truth: Path) -> Program:

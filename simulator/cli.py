@@ -39,6 +39,10 @@ SpeedupOption = Annotated[
         " one core carries 1000 for 400 vehicles, or for 2,000 with --interval 60s; what is too much is said."
     ),
 ]
+KafkaOption = Annotated[str | None, typer.Option(help="Kafka bootstrap servers.")]
+FaultsOption = Annotated[
+    Path | None, typer.Option(help="TOML file: what breaks how often [config, see simulator/faults.toml].")
+]
 MqttOption = Annotated[str | None, typer.Option("--mqtt-url", help="MQTT broker, mqtt:// or mqtts://.")]
 
 
@@ -64,19 +68,22 @@ def run(
     misbehave: Annotated[
         float | None, typer.Option(help="Share of messages sent twice or too late [config: 0.01].")
     ] = None,
-    faults: Annotated[
-        Path | None, typer.Option(help="TOML file: what breaks how often [config, see simulator/faults.toml].")
-    ] = None,
+    faults: FaultsOption = None,
     quirks: Annotated[
         float | None,
         typer.Option(
             help="Share of devices with each quirk: wrong clock, noise, stuck sensor, … [config, section quirks]."
         ),
     ] = None,
+    tell_services: Annotated[
+        bool | None,
+        typer.Option("--tell-services", help="Tell on Kafka which cars are serviced meanwhile [config: no]."),
+    ] = None,
     start: Annotated[
         str | None, typer.Option(help="When simulated time begins, ISO 8601 [so that it ends now].")
     ] = None,
     mqtt_url: MqttOption = None,
+    kafka: KafkaOption = None,
     config: ConfigOption = None,
     check: CheckOption = False,
     as_json: JsonOption = False,
@@ -93,8 +100,9 @@ def run(
         "interval_s": _seconds(interval, "--interval") if interval else None,
         "duration_s": duration_s,
     }
-    send = {"connections": connections, "misbehave": misbehave}
+    send = {"connections": connections, "misbehave": misbehave, "tell_services": tell_services}
     options: dict[str, dict[str, Any]] = {"fleet": fleet, "send": send, "mqtt": {"url": mqtt_url}}
+    options["kafka"] = {"bootstrap_servers": kafka}
     options |= {"quirks": dict.fromkeys(settings.QuirkSection.model_fields, quirks)}
     loaded = _load(config, options, check, faults)
     start_ms = _time_ms(start, "--start") if start else None
@@ -154,14 +162,17 @@ def people(
         typer.Option(help="Also the assets of a mapping: NAME, or NAME=FILE where the table names them [carobd]."),
     ] = None,
     now: Annotated[str | None, typer.Option(help="What transfers are in the future of, ISO 8601 [now].")] = None,
-    kafka: Annotated[str | None, typer.Option(help="Kafka bootstrap servers.")] = None,
+    faults: Annotated[
+        Path | None, typer.Option(help="The same as of `run`: it says how many have missed their last service.")
+    ] = None,
+    kafka: KafkaOption = None,
     config: ConfigOption = None,
     check: CheckOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Tell who owns the assets of a seed, and their lives from order to delivery, on the Kafka topics."""
     fleet = {"vehicles": vehicles, "stations": stations, "seed": seed}
-    loaded = _load(config, {"fleet": fleet, "kafka": {"bootstrap_servers": kafka}}, check)
+    loaded = _load(config, {"fleet": fleet, "kafka": {"bootstrap_servers": kafka}}, check, faults)
     now_ms = _time_ms(now, "--now") if now else int(time.time() * 1_000)
     named = [_name_and_file(text) for text in (["carobd"] if recorded is None else recorded) if text]
     from simulator import commands  # as above

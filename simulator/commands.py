@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from runtime import garbage
-from simulator import kafka, mqtt, people, schedule
+from simulator import agreement, kafka, mqtt, people, schedule
 from simulator.engine import Engine
 from simulator.errors import UnusableError
 from simulator.mongo import Database
@@ -53,9 +53,19 @@ def run(
         mqtt.Publisher(settings.mqtt, settings.send, stop) as broker,
     ):
         outbox = Outbox(writer, broker, progress.show)
-        work = Run(Engine(settings, begins_ms), writer, outbox, stop)
+        engine, teller = Engine(settings, begins_ms), _teller(settings)
         garbage.search_rarely()
-        return work.go(fleet.duration_s, settings.send).plain()
+        summary = Run(engine, writer, outbox, stop, teller).go(fleet.duration_s, settings.send).plain()
+        if teller is not None:
+            teller.finish(settings.send.end_timeout_s(stop.is_set()))
+        return summary
+
+
+def _teller(settings: SimulatorSettings) -> kafka.Teller | None:
+    """Who tells the services of a run; None: nobody is to."""
+    if not settings.send.tell_services:
+        return None
+    return kafka.Teller(settings.kafka, settings.send.connect_timeout_s, f"/fleetfold-sim/run/{settings.fleet.seed}")
 
 
 class ReplayOptions(NamedTuple):
@@ -116,11 +126,14 @@ def tell_people(settings: SimulatorSettings, options: PeopleOptions) -> dict[str
     counts = Counter(type(fact).__name__ for fact in facts)
     with ExitStack() as stack:
         if options.truth is not None:
-            description = {"command": "people", **fleet.model_dump(include={"seed", "vehicles", "stations"})}
+            size = fleet.model_dump(include={"seed", "vehicles", "stations"})
+            description = {"command": "people", **size, "faults": {"service_missed": missed}}
             stack.enter_context(TruthWriter(options.truth, description)).facts(facts)
-        published = kafka.publish(settings.kafka, settings.send, (kafka.record(fact, source) for fact in facts))
+        teller = kafka.Teller(settings.kafka, settings.send.connect_timeout_s, source)
+        teller.tell(facts)
+        teller.finish(settings.send.drain_timeout_s)
     return {
-        "published": published,
+        "published": teller.count,
         "profiles": counts["Profile"],
         "roles": counts["Role"],
         "lifecycle_steps": counts["LifecycleStep"],
@@ -158,6 +171,7 @@ def verify(settings: SimulatorSettings, directories: list[Path], patience: Patie
     """`fleetfold-sim verify`: waits for the twins to have folded what was sent, and for history to have it too, then
     compares; history of about `history_assets` assets."""
     truths = [Truth(directory) for directory in {path.resolve(): path for path in directories}.values()]
+    agreement.check(truths)
     world = expect.read(truths, history_assets)
     deadline = time.monotonic() + patience.wait_s
     with Database(settings.mongo) as database:

@@ -9,8 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from simulator.arrays import Flags, Floats, Rows, approach, singles, where_true
-from simulator.servicing import INTERVAL_KM
+from simulator.arrays import Flags, Floats, Integers, Rows, approach, singles, where_true
+from simulator.servicing import COMES_AFTER_KM, INTERVAL_KM
 
 WHEELS: Final = ("Row1.Wheel.Left", "Row1.Wheel.Right", "Row2.Wheel.Left", "Row2.Wheel.Right")
 PADS_REPLACED_AT: Final = 67.0
@@ -37,6 +37,8 @@ REST_V_LOST_BY_AGE: Final = 0.2
 _BATTERY_JOULES_PER_KELVIN_WH: Final = 6.0  # 6 kg of cells a kWh, 1 kJ/(kg·K)
 _WEAR_PERCENT_PER_MJ: Final = 70.0 / 4_500.0
 """4,500 MJ of friction wear pads from new to 70 %: 40,000 to 50,000 km of a mid-size car."""
+_COMES_WITHIN_S: Final = 10 * 86_400.0
+"""Until the appointment, on average."""
 _COMES_BEFORE_KM: Final = 300.0
 """How long before a service is due the car is brought at the latest."""
 OIL_EVERY_S: Final = 10.0
@@ -70,6 +72,8 @@ class Condition:
     cold_kpa: Floats
     pad_wear: Floats
     service_at_km: Floats
+    services: Integers
+    """How many regular services each car has had in its life."""
     oil_life: Floats
     """1 fresh, 0 used up, below that overdue."""
     unserviced: Flags
@@ -198,9 +202,20 @@ def oil_km(state: Condition, rows: Rows) -> Floats:
     return state.oil_life[rows] * INTERVAL_KM
 
 
-def service(state: Condition, odometer_m: Floats, has_engine: Flags, parked: Flags) -> None:
-    """Who comes, comes before it is due: the oil is changed, and everything counts from here."""
-    come = where_true(parked & ~state.unserviced)
-    due = come[to_service_km(state, odometer_m, has_engine, come) < _COMES_BEFORE_KM]
-    state.service_at_km[due] = odometer_m[due] / 1_000.0 + INTERVAL_KM
-    state.oil_life[due] = 1.0
+def service(
+    state: Condition, odometer_m: Floats, has_engine: Flags, parked: Flags, random: np.random.Generator
+) -> Rows:
+    """Who comes, comes before it is due: the oil is changed, and everything counts from here. Returns who came.
+
+    For every `OIL_EVERY_S`.
+    """
+    able = where_true(parked & ~state.unserviced)
+    left_km = to_service_km(state, odometer_m, has_engine, able)
+    asked = left_km < INTERVAL_KM - COMES_AFTER_KM
+    able, left_km = able[asked], left_km[asked]
+    comes = (random.random(len(able)) < OIL_EVERY_S / _COMES_WITHIN_S) | (left_km < _COMES_BEFORE_KM)
+    came: Rows = able[comes]
+    state.service_at_km[came] = odometer_m[came] / 1_000.0 + INTERVAL_KM
+    state.oil_life[came] = 1.0
+    state.services[came] += 1
+    return came

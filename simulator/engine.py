@@ -40,7 +40,7 @@ from simulator.settings import QuirkSection, SimulatorSettings
 from simulator.sightings import FaultReport, Sightings
 from simulator.updates import Campaign, Update
 from wire import codec
-from wire.messages import AnyEvent, Scalar, plain
+from wire.messages import AnyEvent, LifecycleStep, Scalar, plain
 from wire.topics import Channel, Kind
 
 _DARK_S: Final = 25.0
@@ -79,6 +79,8 @@ class Engine:
         self.quirks = self._odd_ones(settings.quirks, free)
         self.campaign = Campaign(own, self._kind_of, free, self.quirks.half_updated_s)
         self.updates: list[Update] = []
+        self.services: list[LifecycleStep] = []
+        """Those that workshops have done since the start."""
         self.links = Links(self.quirks.outages | self._dying_modems(planned))
         self.misbehaviour = Misbehaviour(own.seed, settings.send.misbehave)
         self.cells: list[Cells] = []
@@ -183,6 +185,7 @@ class Engine:
         self._forced[Kind.VEHICLE].update(happened.departed, happened.arrived)
         for row in happened.arrived:
             self._events.append((self.vehicles, row, happenings.trip(self.fleet, row, self.now_ms)))
+        self.services += [happenings.serviced(self.fleet, row, self.now_ms) for row in happened.serviced]
         for change in happened.sessions:
             self._forced[Kind.STATION].add(change.station)
             if change.phase != "Updated":

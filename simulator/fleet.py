@@ -85,6 +85,8 @@ class Happened:
     departed: list[int] = field(default_factory=list)
     arrived: list[int] = field(default_factory=list)
     sessions: list[SessionStep] = field(default_factory=list)
+    serviced: list[int] = field(default_factory=list)
+    """Cars that were brought to their regular service."""
     failed: list[int] = field(default_factory=list)
     """Stations that had to stop because their insulation is gone."""
     contactors: Switched = contactors.NOTHING
@@ -106,7 +108,7 @@ def step(fleet: Fleet, step_s: float) -> Happened:
     happened.contactors = contactors.advance(fleet.stations, fleet.now_s)
     for station in happened.contactors.stuck.tolist():
         charging.fail(fleet.stations, station, WORN_CAUSE, fleet.now_s)
-    _age(fleet, step_s)
+    _age(fleet, step_s, happened)
     if fleet.now_s % _AGES_EVERY_S < step_s:
         _grow_older(fleet)
     return happened
@@ -217,7 +219,7 @@ def _charge(fleet: Fleet, step_s: float, happened: Happened) -> None:
             _plug_in(fleet, vehicle, station, happened)
 
 
-def _age(fleet: Fleet, step_s: float) -> None:
+def _age(fleet: Fleet, step_s: float, happened: Happened) -> None:
     state, driving = fleet.condition, fleet.plans.driving
     ambient = fleet.ambient + state.ambient_offset
     noise = fleet.random.standard_normal(len(fleet), dtype=np.float32)
@@ -232,7 +234,8 @@ def _age(fleet: Fleet, step_s: float) -> None:
     condition.wear_brakes(state, fleet.energy.friction_w, fleet.worn_out, step_s)
     if fleet.now_s % condition.OIL_EVERY_S < step_s:
         condition.wear_oil(state, fleet.energy.engine_on, fleet.motion.speed, condition.OIL_EVERY_S)
-        condition.service(state, fleet.motion.odometer_m, fleet.energy.has_engine, ~driving)
+        came = condition.service(state, fleet.motion.odometer_m, fleet.energy.has_engine, ~driving, fleet.random)
+        happened.serviced.extend(came.tolist())
 
 
 def _grow_older(fleet: Fleet) -> None:

@@ -139,8 +139,8 @@ def _condition(traits: VehicleTraits, ambient: float, missed: Flags) -> Conditio
     air = singles(ambient + offset)
     years = identity.AGE_REFERENCE.year - traits.year + stream(seed, "low voltage battery").random(count)
     aged = (years % LOW_VOLTAGE_BATTERY_YEARS) / LOW_VOLTAGE_BATTERY_YEARS
-    serviced_km = servicing.last(traits, missed).odometer_km
-    since_service = (identity.odometer_m(traits) / 1_000.0 - serviced_km) / servicing.INTERVAL_KM
+    serviced = servicing.last(traits, missed)
+    since_service = (identity.odometer_m(traits) / 1_000.0 - serviced.odometer_km) / servicing.INTERVAL_KM
     return Condition(
         ambient_offset=offset,
         coolant=air.copy(),
@@ -154,7 +154,8 @@ def _condition(traits: VehicleTraits, ambient: float, missed: Flags) -> Conditio
         low_voltage_a=_zeros(count),
         cold_kpa=singles(placard[:, None] * (0.98 + 0.04 * stream(seed, "tyres").random((count, 4)))),
         pad_wear=4.0 + 58.0 * np.repeat(stream(seed, "pads").random((count, 2)), 2, axis=1),
-        service_at_km=serviced_km + servicing.INTERVAL_KM,
+        service_at_km=serviced.odometer_km + servicing.INTERVAL_KM,
+        services=serviced.number.astype(np.int16),
         oil_life=1.0 - since_service * (0.9 + 0.1 * stream(seed, "oil life").random(count)),
         unserviced=missed,
         coolant_extra=_zeros(count),

@@ -1,10 +1,11 @@
-"""What happened, as events of the contract."""
+"""What happened, as events and steps of life of the contract."""
 
+from simulator import lives
 from simulator.charging import SessionStep
 from simulator.faults import CONNECTOR_CODE, STATION_CAUSES, WORN_CAUSE, Fault, FaultKind
 from simulator.fleet import Fleet
 from simulator.identity import asset_id, evse_id
-from wire.messages import ChargingEvent, DtcEvent, DtcStatus, NotifyEvent, Scalar, TripEvent
+from wire.messages import ChargingEvent, DtcEvent, DtcStatus, LifecycleStep, NotifyEvent, Scalar, TripEvent
 from wire.topics import Kind
 
 
@@ -21,6 +22,21 @@ def trip(fleet: Fleet, row: int, now_ms: int) -> TripEvent:
         distance_m=round(float(fleet.motion.odometer_m[row] - fleet.motion.departed_m[row]), 1),
         energy_wh=round(float(state.battery_used_wh[row]), 1) if state.has_battery[row] else None,
         fuel_l=round(float(state.fuel_used_l[row]), 3) if state.has_engine[row] else None,
+    )
+
+
+def serviced(fleet: Fleet, row: int, now_ms: int) -> LifecycleStep:
+    """The regular service that a car has just had, told by the workshop."""
+    seed = fleet.traits.seed
+    return LifecycleStep(
+        v=1,
+        asset_id=asset_id(seed, Kind.VEHICLE, row),
+        kind=Kind.VEHICLE,
+        step="serviced",
+        ts=now_ms,
+        place=lives.WORKSHOP,
+        odometer_m=int(fleet.motion.odometer_m[row]),
+        reference=lives.work_order(seed, row, int(fleet.condition.services[row]) - 1),
     )
 
 

@@ -186,7 +186,7 @@ def _use(traits: VehicleTraits, index: int, delivered: datetime, until: datetime
 
 
 def work_order(seed: int, index: int, number: int) -> str:
-    """The workshop's number of a regular service."""
+    """The workshop's number of a regular service; `number` is 0 for a car's first."""
     return f"{_ORDER}{seed}-{index:06d}-{number + 1}"
 
 

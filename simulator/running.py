@@ -13,7 +13,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -24,6 +24,7 @@ from simulator.engine import Engine
 from simulator.schedule import Lateness, Pace
 from simulator.settings import SendSection
 from simulator.truth import TruthWriter
+from wire.messages import LifecycleStep
 from wire.topics import Channel
 
 _PROGRESS_S: Final = 1.0
@@ -49,6 +50,12 @@ class Broker(Protocol):
     def refused(self) -> int: ...
     @property
     def sent_bytes(self) -> int: ...
+
+
+class Teller(Protocol):
+    """Where steps of life go; `simulator.kafka.Teller` is the real one."""
+
+    def tell(self, facts: Iterable[LifecycleStep]) -> None: ...
 
 
 @dataclass(slots=True)
@@ -116,8 +123,8 @@ class Outbox:
         self._show(self.numbers)
 
     def finish(self, send: SendSection, stop: threading.Event) -> None:
-        """Wait for the broker; not long when somebody wants this to stop."""
-        deadline = time.monotonic() + (send.stop_timeout_s if stop.is_set() else send.drain_timeout_s)
+        """Wait for the broker."""
+        deadline = time.monotonic() + send.end_timeout_s(stop.is_set())
         while self._broker.unacknowledged and time.monotonic() < deadline:
             self.poll(_POLL_S)
         self.numbers.finished = True
@@ -146,6 +153,7 @@ class Summary:
     lateness_s: dict[str, float]
     delayed: int
     updated: int
+    serviced: int
     faults: dict[str, dict[str, int]]
 
     def plain(self) -> dict[str, Any]:
@@ -155,6 +163,7 @@ class Summary:
             **as_dict(self.numbers),
             "delayed": self.delayed,
             "updated": self.updated,
+            "serviced": self.serviced,
             "wall_s": round(self.wall_s, 3),
             "cpu_s": round(self.cpu_s, 3),
             "messages_per_s": round(messages / self.wall_s, 1) if self.wall_s else 0.0,
@@ -169,10 +178,18 @@ class Summary:
 class Run:
     """One `run` command."""
 
-    def __init__(self, engine: Engine, truth: TruthWriter, outbox: Outbox, stop: threading.Event) -> None:
-        self._engine, self._truth, self._outbox, self._stop = engine, truth, outbox, stop
+    def __init__(
+        self,
+        engine: Engine,
+        truth: TruthWriter,
+        outbox: Outbox,
+        stop: threading.Event,
+        teller: Teller | None = None,
+    ) -> None:
+        """`teller` None: nobody tells of services, and they are not in the truth."""
+        self._engine, self._truth, self._outbox, self._stop, self._teller = engine, truth, outbox, stop, teller
         self._lateness = Lateness()
-        self._reported = self._updated = 0
+        self._reported = self._updated = self._serviced = 0
 
     def go(self, duration_s: float, send: SendSection) -> Summary:
         """Simulate `duration_s` of wall time (0: until stopped), then say goodbye and wait for the broker."""
@@ -207,6 +224,7 @@ class Run:
             },
             delayed=self._engine.misbehaviour.delayed,
             updated=len(self._engine.updates),
+            serviced=len(self._engine.services),
             faults=self._faults(),
         )
 
@@ -226,13 +244,21 @@ class Run:
         self._reported += len(reports)
         self._truth.updates(engine.updates[self._updated :])
         self._updated = len(engine.updates)
+        services = engine.services[self._serviced :]
+        self._serviced = len(engine.services)
         positions = self._outbox.record(messages, cells)
         size = -(-len(messages) // parts)
         for part in range(parts):
             self._wait(pace, engine.now_s + part / parts * _SPREAD * engine.settings.step_s)
             of_part = slice(part * size, (part + 1) * size)
             self._outbox.hand_over(messages[of_part], positions[of_part])
+        self._tell(services)
         self._outbox.numbers.simulated_time_ms = engine.now_ms
+
+    def _tell(self, services: list[LifecycleStep]) -> None:
+        if self._teller is not None and services:
+            self._truth.facts(services)
+            self._teller.tell(services)
 
     def _wait(self, pace: Pace, simulated_s: float) -> None:
         self._outbox.poll(0.0)

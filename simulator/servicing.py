@@ -1,6 +1,7 @@
 """Regular services of the cars of a seed before a simulation begins: when, at which odometer, and who missed the last.
 
-A service is due after 20,000 km; drivers come every 15,000 km, or after 520 days. The lives of the cars tell of the
+A service is due after 20,000 km; drivers come every 15,000 km, or after 520 days (`condition` has those who come while
+they are simulated, after 15,000 km and within weeks). The lives of the cars tell of the
 same services as the cars count from, so that the distance to the next one follows from the odometer of the last.
 """
 
@@ -16,7 +17,7 @@ from simulator.identity import VehicleTraits
 INTERVAL_KM: Final = 20_000.0
 LAST_PAST_DAY: Final = datetime(2025, 5, 1, 12, tzinfo=UTC)
 """Everything that has happened to a car that drives, has happened by then."""
-_COMES_AFTER_KM: Final = 15_000.0
+COMES_AFTER_KM: Final = 15_000.0
 _COMES_AFTER_DAYS: Final = 520.0
 _DAYS_OF_A_YEAR: Final = 365.25
 _SURELY_OVERDUE_KM: Final = 500.0
@@ -32,7 +33,7 @@ class LastService(NamedTuple):
 
 def interval_days(kilometres_per_year: Floats) -> Floats:
     """Days between two services."""
-    by_distance = np.floor(_COMES_AFTER_KM / kilometres_per_year * _DAYS_OF_A_YEAR)
+    by_distance = np.floor(COMES_AFTER_KM / kilometres_per_year * _DAYS_OF_A_YEAR)
     return np.asarray(np.minimum(by_distance, _COMES_AFTER_DAYS))
 
 

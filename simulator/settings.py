@@ -117,6 +117,8 @@ class SendSection(Section):
     devices_with_own_connection_max: int = Field(10_000, ge=1, le=60_000)
     in_flight_messages_max: int = Field(MQTT_IN_FLIGHT_MESSAGES, ge=1, le=10_000)
     """Unacknowledged messages of one connection; fewer where the broker wants fewer."""
+    tell_services: bool = False
+    """Whether the services that cars have during the run are told on Kafka, as steps of their lives."""
     misbehave: Rate = 0.01
     """Share of messages that are sent twice or too late."""
     connect_timeout_s: float = Field(10.0, gt=0.0)
@@ -126,6 +128,10 @@ class SendSection(Section):
     """The same after SIGINT or SIGTERM."""
     rate_max: float = Field(600.0, gt=0.0)
     """Messages per second of a replay that is not paced by `speedup`."""
+
+    def end_timeout_s(self, is_stopped: bool) -> float:
+        """How long to wait at the end; not long when somebody wants this to stop."""
+        return self.stop_timeout_s if is_stopped else self.drain_timeout_s
 
 
 class SimulatorSettings(Settings):

@@ -54,6 +54,7 @@ _LABELS: Final = {
     "repeated": "sent twice",
     "delayed": "sent late",
     "updated": "devices with new firmware",
+    "serviced": "cars serviced",
     "skipped": "values left out",
     "acknowledged": "acknowledged",
     "unacknowledged": "not acknowledged",

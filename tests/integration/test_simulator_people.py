@@ -1,13 +1,15 @@
 """People on a real Kafka broker: what the truth says, is on the topics, once, keyed and with headers."""
 
 import json
+import threading
 from collections import Counter
 
 import pytest
 from confluent_kafka import Consumer
 
-from simulator import commands, settings
+from simulator import commands, condition, settings
 from simulator.errors import UnreachableError
+from simulator.show import Progress
 from simulator.truth import Truth
 from tests import kafka_topics
 from wire import codec, topics
@@ -72,6 +74,28 @@ def test_what_the_truth_says_is_on_the_topics_and_running_again_says_the_same(ka
     assert len(told) == summary["published"]
     assert Counter(map(repr, heard)) == Counter({repr(message): 2 for message in told})
     assert set(ids.values()) == {2}, "the second run repeats the ids of the first"
+
+
+def test_services_during_a_run_are_told_as_the_truth_says_and_go_on_with_what_people_told(
+    kafka_with_topics, mqtt_url, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(condition, "COMES_AFTER_KM", 0.0)
+    monkeypatch.setattr(condition, "_COMES_WITHIN_S", 600.0)
+    size = {"vehicles": 60, "stations": 2, "seed": 11, "speedup": 600.0, "duration_s": 2.0, "step_s": 2.0}
+    send = {"tell_services": True}
+    loaded = settings.load(
+        None,
+        {"kafka": {"bootstrap_servers": kafka_with_topics}, "mqtt": {"url": mqtt_url}, "fleet": size, "send": send},
+    )
+    summary = commands.run(loaded, tmp_path / "run", None, Progress(), threading.Event())
+    told = Truth(tmp_path / "run").lifecycle()
+    assert len(told) == summary["serviced"] > 0
+    heard = [shaped(codec.decode(record.value()), LifecycleStep) for record in _consume(kafka_with_topics, len(told))]
+    assert Counter(map(repr, heard)) == Counter(map(repr, told))
+    lives = commands.tell_people(loaded, commands.PeopleOptions(tmp_path / "people", [], NOW_MS))
+    before = {step.reference for step in Truth(tmp_path / "people").lifecycle()}
+    assert lives["lifecycle_steps"] > 0
+    assert before.isdisjoint(step.reference for step in told)
 
 
 def test_topics_that_are_missing_are_named_with_the_way_to_make_them(fresh_kafka):

@@ -2,15 +2,16 @@
 
 import threading
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from simulator import running, show
+from simulator import condition, running, show
 from simulator.engine import Engine
 from simulator.running import Outbox, Run
 from simulator.settings import SendSection
-from simulator.truth import CELLS, CELLS_OF, FAULTS, SENT, TruthWriter
+from simulator.truth import CELLS, CELLS_OF, FAULTS, SENT, Truth, TruthWriter
 from tests.simulator_world import START_MS, settings
 
 STEPS = 120
@@ -37,13 +38,14 @@ class Listener:
         return np.array(taken, dtype=np.int64)
 
 
-def _run(directory: Path, speedup: float, *, shown=None):
+def _run(directory: Path, speedup: float, *, shown=None, teller=None):
     """All messages of a run of `STEPS` steps, what it left on disk, and its summary."""
     world = settings(vehicles=25, stations=4, misbehave=0.05, speedup=speedup, reboots_per_day=300.0)
     listener = Listener()
     with TruthWriter(directory, {}) as truth:
         outbox = Outbox(truth, listener, shown or (lambda numbers: None))
-        summary = Run(Engine(world, START_MS), truth, outbox, threading.Event()).go(STEPS / speedup, SendSection())
+        run = Run(Engine(world, START_MS), truth, outbox, threading.Event(), teller)
+        summary = run.go(STEPS / speedup, SendSection())
     files = {name: (directory / name).read_bytes() for name in (SENT, CELLS, CELLS_OF, FAULTS)}
     return listener.heard, files, summary.plain()
 
@@ -59,6 +61,23 @@ def test_a_run_that_keeps_its_schedule_has_nothing_to_complain_of(tmp_path):
     summary = _run(tmp_path / "t", 50.0)[2]
     assert show.complaint(summary) is None
     assert 10 < summary["speedup_reached"] <= 51
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_services_are_in_the_truth_before_they_are_told_and_only_if_they_are(tmp_path, monkeypatch, is_told):
+    monkeypatch.setattr(condition, "COMES_AFTER_KM", 0.0)
+    monkeypatch.setattr(condition, "_COMES_WITHIN_S", 60.0)
+
+    class Workshop:
+        heard: ClassVar = []
+
+        def tell(self, facts):
+            assert Truth(tmp_path / "t").lifecycle()[len(self.heard) :] == facts
+            self.heard += facts
+
+    summary = _run(tmp_path / "t", 200.0, teller=Workshop() if is_told else None)[2]
+    assert summary["serviced"] > 0
+    assert len(Truth(tmp_path / "t").lifecycle()) == len(Workshop.heard) == (summary["serviced"] if is_told else 0)
 
 
 @pytest.mark.parametrize("is_terminal", [False, True])

@@ -1,5 +1,6 @@
 """Services and engine oil: what a car's life tells, what it counts from, how oil wears and who is overdue."""
 
+from collections import defaultdict
 from datetime import UTC, datetime
 
 import numpy as np
@@ -11,7 +12,7 @@ from simulator.faults import FaultKind
 from simulator.oracle import expect, findings
 from simulator.settings import FaultSection
 from simulator.truth import Sent
-from tests.simulator_world import NO_FAULTS, START_MS, run, settings
+from tests.simulator_world import NO_FAULTS, START_MS, run, series, settings
 from wire.messages import LifecycleStep
 from wire.topics import Kind
 
@@ -74,6 +75,43 @@ def test_healthy_cars_are_never_overdue_and_come_with_their_oil_nearly_used_up()
     assert 0 < lowest < 300
     assert serviced.sum() > 20
     assert (cars.condition.oil_life[serviced] > 0.99).all()
+
+
+def test_a_service_during_the_run_goes_on_with_the_life_that_was_told_before():
+    engine = Engine(settings(vehicles=CARS, stations=0, step_s=2.0, faults=NO_FAULTS), START_MS)
+    cars = engine.fleet
+    cars.condition.service_at_km -= cars.condition.service_at_km - cars.motion.odometer_m / 1_000.0 - 299.0
+    sent = series(run(engine, 60))
+    lives = defaultdict(list)
+    for fact in people.facts(1, CARS, 0, NOW_MS):
+        if isinstance(fact, LifecycleStep) and (fact.reference or "").startswith("WO-"):
+            lives[fact.asset_id].append(fact)
+    assert len({step.asset_id for step in engine.services}) == len(engine.services) > CARS / 2
+    for step in engine.services:
+        before = lives[step.asset_id]
+        row = next(row for row in range(CARS) if identity.asset_id(1, Kind.VEHICLE, row) == step.asset_id)
+        assert step.reference == f"WO-1-{row:06d}-{len(before) + 1}"
+        assert step.reference not in {past.reference for past in before}
+        assert max((past.ts for past in before), default=0) < START_MS < step.ts
+        assert max((past.odometer_m for past in before), default=0) < step.odometer_m
+        odometers_m = [value for ts_ms, value in sent[step.asset_id]["Vehicle.TraveledDistance"] if ts_ms >= step.ts]
+        assert not odometers_m or step.odometer_m <= odometers_m[0] + 1
+
+
+def test_who_drives_on_past_the_usual_distance_is_serviced_within_weeks_and_nobody_before():
+    def came(driven_km):
+        cars, random = _fleet(faults=NO_FAULTS), np.random.default_rng(1)
+        cars.condition.service_at_km[:] = cars.motion.odometer_m / 1_000.0 + servicing.INTERVAL_KM - driven_km
+        cars.condition.oil_life[:] = 1.0
+        everybody, count = np.ones(CARS, dtype=np.bool_), 0
+        for _ in range(17_280):
+            count += len(
+                condition.service(cars.condition, cars.motion.odometer_m, cars.energy.has_engine, everybody, random)
+            )
+        return count
+
+    assert came(servicing.COMES_AFTER_KM - 1.0) == 0
+    assert 0.1 * CARS < came(servicing.COMES_AFTER_KM + 1.0) < 0.27 * CARS  # a fifth, in two days of ten
 
 
 def test_oil_wears_with_the_engine_alone_faster_when_cold_or_hot_or_driving_fast():
