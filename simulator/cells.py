@@ -44,7 +44,7 @@ class Assets:
 
 
 class SentCells(NamedTuple):
-    """`Cells` as they are read, with which of the frames were acknowledged `[n]`."""
+    """`Cells` as they are read, with which of the frames were acknowledged or dropped `[n]`."""
 
     kind: str
     ts_ms: int
@@ -53,6 +53,21 @@ class SentCells(NamedTuple):
     send: Flags
     units: Integers
     acknowledged: Flags
+    dropped: Flags
+
+    def but_dropped(self) -> "SentCells":
+        """Only the frames that were sent."""
+        if not self.dropped.any():
+            return self
+        left = ~self.dropped
+        return self._replace(
+            rows=self.rows[left],
+            sequences=self.sequences[left],
+            send=self.send[left],
+            units=self.units[np.repeat(left, self.send.sum(axis=1))],
+            acknowledged=self.acknowledged[left],
+            dropped=self.dropped[left],
+        )
 
 
 class ColumnOf(NamedTuple):
@@ -94,13 +109,10 @@ def packed(frames: Cells) -> dict[str, Any]:
     }
 
 
-def unpacked(record: Mapping[str, Any], columns: int, acknowledged: Flags) -> SentCells:
-    """The inverse; `acknowledged` are flags of all frames, as far as they are known."""
+def unpacked(record: Mapping[str, Any], columns: int, acknowledged: Flags, dropped: Flags) -> SentCells:
+    """The inverse; `acknowledged` and `dropped` are flags of all frames, as far as they are known."""
     rows = np.frombuffer(record["rows"], dtype="<u4").astype(np.int64)
     bits = np.frombuffer(record["send"], dtype=np.uint8).reshape(len(rows), -1)
-    of_these = np.zeros(len(rows), dtype=np.bool_)
-    known = acknowledged[record["first"] : record["first"] + len(rows)]
-    of_these[: len(known)] = known
     return SentCells(
         kind=record["kind"],
         ts_ms=record["ts_ms"],
@@ -108,8 +120,16 @@ def unpacked(record: Mapping[str, Any], columns: int, acknowledged: Flags) -> Se
         sequences=np.frombuffer(record["sequences"], dtype="<u4").astype(np.int64),
         send=np.unpackbits(bits, axis=1, count=columns).astype(np.bool_),
         units=np.frombuffer(record["units"], dtype=f"<i{record['bits'] // 8}").astype(np.int64),
-        acknowledged=of_these,
+        acknowledged=_of_these(acknowledged, record["first"], len(rows)),
+        dropped=_of_these(dropped, record["first"], len(rows)),
     )
+
+
+def _of_these(flags: Flags, first: int, count: int) -> Flags:
+    of_these = np.zeros(count, dtype=np.bool_)
+    known = flags[first : first + count]
+    of_these[: len(known)] = known
+    return of_these
 
 
 def described(assets: Assets) -> dict[str, Any]:

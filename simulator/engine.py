@@ -81,7 +81,7 @@ class Engine:
         self.updates: list[Update] = []
         self.services: list[LifecycleStep] = []
         """Those that workshops have done since the start."""
-        self.links = Links(self.quirks.outages | self._dying_modems(planned))
+        self.links = Links(self.quirks.outages | self._dying_modems(planned), own.kept_messages_max)
         self.misbehaviour = Misbehaviour(own.seed, settings.send.misbehave)
         self.cells: list[Cells] = []
         """Of the frames that the last step made, whenever they are sent."""

@@ -1,8 +1,9 @@
 """What reaches the network: devices whose link is down keep their messages and send them later, in order.
 
 A link is down for a while, or its modem dies: the signal fades, the link drops out for longer and longer, then nothing
-gets through until the modem is replaced. What waits is in memory, half a kilobyte a message. No clock of its own:
-`now_s` is simulated time since the start.
+gets through until the modem is replaced. What waits is in memory, half a kilobyte a message; a device that has no room
+for another drops its oldest frame or event, as real ones do. No clock of its own: `now_s` is simulated time since the
+start.
 """
 
 from collections import deque
@@ -13,6 +14,7 @@ import numpy as np
 
 from simulator.arrays import Flags, Floats, where_true
 from simulator.devices import Message
+from wire.topics import Channel
 
 FADES_S: Final = 600.0
 """From the first drop-outs of a dying modem until nothing gets through."""
@@ -57,10 +59,15 @@ class Outage(NamedTuple):
 class Links:
     """The links that are bad at some time; all others are good."""
 
-    def __init__(self, outage_of: dict[int, Outage]) -> None:
+    def __init__(self, outage_of: dict[int, Outage], kept_messages_max: int) -> None:
+        """`kept_messages_max`: of all devices together, each has an equal share. Connection states, which are few, are
+        kept in any case."""
         self._devices = list(outage_of)
+        self._each_max = max(1, kept_messages_max // max(1, len(outage_of)))
         self._times: Floats = np.array(list(outage_of.values()), dtype=np.float64).reshape(-1, 3)
         self._kept: dict[int, deque[Message]] = {}
+        self._dropped: list[Message] = []
+        self.dropped = 0
 
     def faded(self, now_s: float) -> dict[int, float]:
         """Of devices whose link is bad now: 0 good to 1 nothing gets through."""
@@ -81,12 +88,29 @@ class Links:
         affected = down | self._kept.keys()
         for message in messages:
             if message.device in affected:
-                self._kept.setdefault(message.device, deque()).append(message)
+                self._keep(message)
             else:
                 through.append(message)
         for device in sorted(affected - down):
             through += self._caught_up(device)
         return through
+
+    def take_dropped(self) -> list[Message]:
+        """What devices have dropped since this was asked last."""
+        taken, self._dropped = self._dropped, []
+        return taken
+
+    def _keep(self, message: Message) -> None:
+        kept = self._kept.setdefault(message.device, deque())
+        kept.append(message)
+        if len(kept) <= self._each_max:
+            return
+        for place, oldest in enumerate(kept):
+            if oldest.channel is not Channel.CONNECTION:
+                del kept[place]
+                self._dropped.append(oldest)
+                self.dropped += 1
+                return
 
     def _caught_up(self, device: int) -> list[Message]:
         """The oldest of what a device has kept; it has caught up when nothing is left."""

@@ -152,6 +152,7 @@ class Summary:
     speedup_reached: float
     lateness_s: dict[str, float]
     delayed: int
+    dropped: int
     updated: int
     serviced: int
     faults: dict[str, dict[str, int]]
@@ -162,6 +163,7 @@ class Summary:
         return {
             **as_dict(self.numbers),
             "delayed": self.delayed,
+            "dropped": self.dropped,
             "updated": self.updated,
             "serviced": self.serviced,
             "wall_s": round(self.wall_s, 3),
@@ -223,6 +225,7 @@ class Run:
                 "max": self._lateness.max_s,
             },
             delayed=self._engine.misbehaviour.delayed,
+            dropped=self._engine.links.dropped,
             updated=len(self._engine.updates),
             serviced=len(self._engine.services),
             faults=self._faults(),
@@ -247,6 +250,7 @@ class Run:
         services = engine.services[self._serviced :]
         self._serviced = len(engine.services)
         positions = self._outbox.record(messages, cells)
+        self._truth.dropped(engine.links.take_dropped())
         size = -(-len(messages) // parts)
         for part in range(parts):
             self._wait(pace, engine.now_s + part / parts * _SPREAD * engine.settings.step_s)

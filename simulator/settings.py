@@ -31,6 +31,9 @@ class FleetSection(Section):
     accelerated time faster, since many frames at once cost little more than a few."""
     ramp_s: float = Field(0.0, ge=0.0)
     """Devices switch on spread over so much simulated time; 0: all within the first interval."""
+    kept_messages_max: int = Field(500_000, ge=1)
+    """What devices that have no link at some time keep until they have one, in all; each has its share, and drops the
+    oldest when that is full. Half a kilobyte a message."""
     full_snapshot_s: float = Field(600.0, ge=1.0)
     signals_per_frame: int = Field(0, ge=0, le=64)
     """0: what moved beyond its deadband, as devices that save data do. Else every frame has so many signals of a

@@ -53,6 +53,7 @@ _LABELS: Final = {
     "connections": "connection messages",
     "repeated": "sent twice",
     "delayed": "sent late",
+    "dropped": "dropped by devices without a link",
     "updated": "devices with new firmware",
     "serviced": "cars serviced",
     "skipped": "values left out",

@@ -14,6 +14,8 @@ A directory, append-only; whatever kills the writer leaves a readable prefix, an
   resolution, or which text). All little-endian; rows and sequences have 32 bits, units `bits`.
 - `cells.json`: by kind, the `ids` of the rows and the `columns`: path, form, scale (units in 1), texts.
 - `cells_acknowledged.u32`: numbers of frames in `cells.msgpack` that the broker acknowledged.
+- `dropped.u32`, `cells_dropped.u32`: the same of what devices dropped, since they had no link and no room: it was made,
+  and never sent.
 - `faults.jsonl`: `{asset_id, fault, detector, onset_ms, visible_ms, failed_ms}`; a later line about the same asset and
   fault replaces an earlier one.
 - `updates.jsonl`: `{asset_id, before, after, at_ms}`: devices that were given new firmware, as they were.
@@ -52,6 +54,8 @@ PROGRESS: Final = "progress.json"
 CELLS: Final = "cells.msgpack"
 CELLS_OF: Final = "cells.json"
 CELLS_ACKNOWLEDGED: Final = "cells_acknowledged.u32"
+DROPPED: Final = "dropped.u32"
+CELLS_DROPPED: Final = "cells_dropped.u32"
 SENT_MAX: Final = 2**32
 """Messages of one run: positions are 32-bit. Positions from here on are those of frames in `cells.msgpack`."""
 
@@ -63,13 +67,14 @@ class TruthError(UnusableError):
 
 
 class Sent(NamedTuple):
-    """One distinct message that was sent."""
+    """One distinct message that was sent, or that its device `dropped` before it could be."""
 
     kind: str
     asset_id: str
     channel: str
     payload: bytes
     acknowledged: bool
+    dropped: bool = False
 
 
 class TruthWriter:
@@ -118,11 +123,18 @@ class TruthWriter:
 
     def acknowledged(self, positions: Iterable[int] | Integers) -> None:
         """Record which positions the broker has acknowledged."""
+        self._note(positions, ACKNOWLEDGED, CELLS_ACKNOWLEDGED)
+
+    def dropped(self, messages: Sequence[Message]) -> None:
+        """Record messages that are not sent at all; those that are cells have been recorded as such."""
+        self._note(self.sent(messages), DROPPED, CELLS_DROPPED)
+
+    def _note(self, positions: Iterable[int] | Integers, name: str, name_of_cells: str) -> None:
         numbers = np.asarray(positions, dtype=np.int64)
         in_cells = numbers >= SENT_MAX
-        for name, of_file in ((ACKNOWLEDGED, numbers[~in_cells]), (CELLS_ACKNOWLEDGED, numbers[in_cells] - SENT_MAX)):
+        for file_name, of_file in ((name, numbers[~in_cells]), (name_of_cells, numbers[in_cells] - SENT_MAX)):
             if len(of_file):
-                file = self._open(name)
+                file = self._open(file_name)
                 file.write(of_file.astype("<u4").tobytes())
                 file.flush()
 
@@ -189,12 +201,12 @@ class Truth:
         return description
 
     def sent(self) -> Iterator[Sent]:
-        """Every distinct message, with whether it was acknowledged."""
-        later = self._numbers(ACKNOWLEDGED)
+        """Every distinct message, with whether it was acknowledged or dropped."""
+        later, dropped = self._numbers(ACKNOWLEDGED), self._numbers(DROPPED)
         for position, record in enumerate(self._records(SENT)):
             kind, asset_id, channel, payload, acknowledged = record
-            known = acknowledged or (position < len(later) and bool(later[position]))
-            yield Sent(kind, asset_id, channel, payload, known)
+            known = acknowledged or _is_in(later, position)
+            yield Sent(kind, asset_id, channel, payload, known, _is_in(dropped, position))
 
     def cells_of(self) -> dict[str, CellsOf]:
         """What the cells stand for, by kind; empty when there are none."""
@@ -206,10 +218,10 @@ class Truth:
 
     def cells(self) -> Iterator[SentCells]:
         """Every frame that is not among `sent`, many at a time."""
-        later = self._numbers(CELLS_ACKNOWLEDGED)
+        later, dropped = self._numbers(CELLS_ACKNOWLEDGED), self._numbers(CELLS_DROPPED)
         widths = {kind: len(of_kind.columns) for kind, of_kind in self.cells_of().items()}
         for record in self._records(CELLS):
-            yield cells.unpacked(record, widths[record["kind"]], later)
+            yield cells.unpacked(record, widths[record["kind"]], later, dropped)
 
     def _records(self, name: str) -> Iterator[Any]:
         """A stream of msgpack values; a torn last one is ignored."""
@@ -262,3 +274,7 @@ class Truth:
         *whole, _torn = path.read_bytes().split(b"\n")
         for line in whole:
             yield json.loads(line)
+
+
+def _is_in(flags: Flags, position: int) -> bool:
+    return position < len(flags) and bool(flags[position])

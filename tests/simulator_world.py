@@ -39,12 +39,13 @@ def run(engine: Engine, simulated_s: float) -> list[Message]:
 
 
 def told(engine: Engine, simulated_s: float, writer: TruthWriter) -> list[Message]:
-    """The same, told to a truth in which everything is acknowledged."""
+    """The same, told to a truth in which everything that is sent is acknowledged."""
     writer.assets(engine.assets)
     messages = []
     for _ in range(round(simulated_s / engine.settings.step_s)):
         of_step = engine.step()
         writer.acknowledged(_positions(writer.sent(of_step, engine.cells)))
+        writer.dropped(engine.links.take_dropped())
         messages += of_step
     farewells = list(engine.finish())
     writer.acknowledged(_positions(writer.sent(farewells)))

@@ -72,10 +72,10 @@ def _samples(asset: Expected, twin: Document) -> Iterator[str]:
 
 
 def _gaps(asset: Expected, twin: Document) -> Iterator[str]:
-    """Devices number what they send without a gap; one remains only where a message was never acknowledged,
-    or could not be read."""
+    """Devices number what they make without a gap; one remains only where a message was never acknowledged, could not
+    be read, or was dropped by its device."""
     counted = int(twin.get("counters", {}).get("gaps", 0))
-    most = asset.messages.open + asset.unreadable
+    most = asset.messages.open + asset.unreadable + asset.dropped
     if not 0 <= counted <= most:
         yield f"{counted} gaps counted, {most} messages may be missing"
 

@@ -65,6 +65,11 @@ class World:
         return sum(count.open for count in self._messages)
 
     @property
+    def dropped(self) -> int:
+        """Messages that devices made and never sent."""
+        return sum(asset.dropped for asset in self.assets.values()) + sum(tally.dropped for tally in self.tallies)
+
+    @property
     def _messages(self) -> Iterator[Count]:
         yield from (asset.messages for asset in self.assets.values())
         yield from (tally.messages for tally in self.tallies)
@@ -75,6 +80,7 @@ def _add_tally(asset: Expected, tally: Tally, row: int) -> None:
     for total, more in ((asset.messages, messages), (asset.samples, samples)):
         total.add(more.sure, acknowledged=True)
         total.add(more.open, acknowledged=False)
+    asset.dropped += tally.dropped_of(row)
     newest = tally.newest(row)
     if asset.signals:
         for path, at in newest.items():
@@ -137,6 +143,9 @@ def _facts(world: World, truth: Truth) -> None:
 def take(world: World, sent: Sent) -> None:
     """Add one message that was sent."""
     asset = world.asset(sent.asset_id)
+    if sent.dropped:
+        asset.dropped += 1
+        return
     body = _read(sent.payload)
     if body is None:  # no frame for anybody: it must not count, and the next one must
         asset.unreadable += 1

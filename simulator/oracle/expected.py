@@ -65,6 +65,8 @@ class Expected:
     samples: Count = field(default_factory=Count)
     unreadable: int = 0
     """Messages that nobody can read: if they were numbered, their numbers are missing."""
+    dropped: int = 0
+    """Messages that the device never sent: their numbers are missing, too."""
     event_ids: set[str] = field(default_factory=set)
     maybe_event_ids: set[str] = field(default_factory=set)
     connection: tuple[int, bool, str] | None = None

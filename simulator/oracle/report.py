@@ -24,6 +24,7 @@ class Verdict(NamedTuple):
     unacknowledged: int
     assets: int
     differences: list[Difference]
+    dropped: int = 0
 
     def total(self, kind: compare.Kind) -> int:
         """How many frames and events (lost, doubled) or other things (wrong)."""
@@ -49,6 +50,8 @@ class Verdict(NamedTuple):
             shown.append(f"and {hidden} more differences")
         if self.unacknowledged:
             shown.append(f"unacknowledged: {self.unacknowledged} messages, which may or may not have arrived")
+        if self.dropped:
+            shown.append(f"dropped: {self.dropped} messages that devices had no room to keep while they had no link")
         return [*shown, self.line]
 
     def plain(self, differences_max: int) -> dict[str, Any]:
@@ -60,6 +63,7 @@ class Verdict(NamedTuple):
             "doubled": self.total("doubled"),
             "wrong": self.total("wrong"),
             "unacknowledged": self.unacknowledged,
+            "dropped": self.dropped,
             "assets": self.assets,
             "differences": [item._asdict() for item in self.differences[:differences_max]],
         }
@@ -75,4 +79,4 @@ def verdict(world: World, actual: Iterable[tuple[str, Actual]], now_ms: int, tol
         found += compare.differences(expected, there)
         if there.twin is not None:
             found += links.differences(world, expected, there.twin, now_ms)
-    return Verdict(world.sent, folded, world.unacknowledged, len(world.asset_ids), found)
+    return Verdict(world.sent, folded, world.unacknowledged, len(world.asset_ids), found, world.dropped)

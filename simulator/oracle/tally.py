@@ -32,6 +32,7 @@ class Tally:
         self.row_of = {asset_id: row for row, asset_id in enumerate(of.ids)}
         self._of = of
         self._frames = np.zeros((2, count), dtype=np.int64)  # not acknowledged, acknowledged
+        self._dropped = np.zeros(count, dtype=np.int64)
         self._samples = np.zeros((2, count), dtype=np.int64)
         self._ts_ms = np.full(count * columns, _NEVER, dtype=np.int64)
         self._units = np.zeros(count * columns, dtype=np.int64)
@@ -43,6 +44,8 @@ class Tally:
 
     def add(self, frames: SentCells) -> None:
         """Frames of one time; an asset has at most one of them."""
+        self._dropped[frames.rows[frames.dropped]] += 1
+        frames = frames.but_dropped()
         acknowledged = frames.acknowledged.astype(np.intp)
         self._frames[acknowledged, frames.rows] += 1
         self._samples[acknowledged, frames.rows] += frames.send.sum(axis=1)
@@ -86,6 +89,14 @@ class Tally:
 
     def messages_of(self, row: int) -> Count:
         return Count(int(self._frames[1, row]), int(self._frames[0, row]))
+
+    @property
+    def dropped(self) -> int:
+        """Frames of all assets that were never sent."""
+        return int(self._dropped.sum())
+
+    def dropped_of(self, row: int) -> int:
+        return int(self._dropped[row])
 
     def samples_of(self, row: int) -> Count:
         return Count(int(self._samples[1, row]), int(self._samples[0, row]))

@@ -39,7 +39,7 @@ def dying():
 @pytest.fixture(scope="module")
 def whole():
     """The same fleet, every link good."""
-    return _run(Links({}))[1]
+    return _run(Links({}, 1))[1]
 
 
 def _reports(engine):
@@ -100,7 +100,7 @@ def test_a_car_notes_the_code_of_a_lost_modem_without_a_lamp(dying):
 
 def test_links_drop_out_for_longer_and_longer_then_nothing_gets_through_then_all_does():
     device = 7
-    links = Links({device: Outage.of_modem(100.0, 0.0)})
+    links = Links({device: Outage.of_modem(100.0, 0.0)}, 2_000)
     message = Message(device, Kind.VEHICLE, "car-1", Channel.SIGNALS, b"")
     through = [len(links.pass_on([message], float(now))) for now in range(2_000)]
     stopped = [through[begin:end].count(0) for begin, end in ((0, 100), (100, 400), (400, 700), (700, 1_600))]
@@ -110,6 +110,28 @@ def test_links_drop_out_for_longer_and_longer_then_nothing_gets_through_then_all
     assert through[1_600:1_640] == [20] * 40  # it catches up, not all at once
     assert through[1_700:] == [1] * 300
     assert sum(through) == 2_000
+
+
+def test_a_device_without_room_drops_its_oldest_frames_and_events_and_keeps_its_states():
+    rooms = 6  # for each of the two
+    links = Links({device: Outage(0.0, 0.0, 100.0) for device in (1, 2)}, 2 * rooms)
+    made = [
+        Message(device, Kind.VEHICLE, f"car-{device}", channel, b"%d" % number)
+        for number in range(12)
+        for device, channel in ((1, Channel.SIGNALS if number % 3 else Channel.CONNECTION), (2, Channel.EVENTS))
+        if device == 1 or number < rooms
+    ]
+    for now, message in enumerate(made, 1):
+        assert links.pass_on([message], float(now)) == []
+    assert links.dropped == 6
+    kept = list(links.release())
+    dropped = links.take_dropped()
+    assert links.take_dropped() == []
+    assert sorted(kept + dropped) == sorted(made)
+    of_first = [message for message in kept if message.device == 1]
+    assert [m.payload for m in of_first if m.channel is Channel.CONNECTION] == [b"0", b"3", b"6", b"9"]
+    assert [m.payload for m in dropped] == [b"1", b"2", b"4", b"5", b"7", b"8"]
+    assert [message for message in kept if message.device == 2] == [message for message in made if message.device == 2]
 
 
 @pytest.mark.parametrize(("run_s", "shortest_s", "longest_s"), [(math.inf, 3_600, 14_400), (3_600, 1_080, 2_160)])
