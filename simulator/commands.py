@@ -5,11 +5,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from runtime import garbage
-from simulator import agreement, kafka, mqtt, people, schedule
+from simulator import agreement, kafka, mqtt, people, schedule, servicing
 from simulator.engine import Engine
 from simulator.errors import UnusableError
 from simulator.mongo import Database
@@ -24,7 +25,7 @@ from simulator.replay.replaying import Tempo
 from simulator.replay.table import Table
 from simulator.replay.values import Skipped
 from simulator.running import Outbox, Run
-from simulator.settings import SimulatorSettings
+from simulator.settings import FleetSection, SimulatorSettings
 from simulator.show import Progress
 from simulator.truth import Truth, TruthWriter
 from wire import topics
@@ -39,12 +40,8 @@ def run(
     settings: SimulatorSettings, truth: Path, start_ms: int | None, progress: Progress, stop: threading.Event
 ) -> dict[str, Any]:
     """`fleetfold-sim run`."""
-    fleet, now_ms = settings.fleet, int(time.time() * 1_000)
-    devices = fleet.vehicles + fleet.stations
-    begins_ms = schedule.start_ms(start_ms, now_ms, fleet.speedup, fleet.duration_s, devices)
-    if start_ms is not None and begins_ms > now_ms:
-        raise UnusableError(f"simulated time would begin {(begins_ms - now_ms) / 1_000:.0f} s in the future")
-    _check_connections(settings, devices)
+    fleet, begins_ms = settings.fleet, beginning_ms(settings.fleet, start_ms, int(time.time() * 1_000))
+    _check_connections(settings, fleet.vehicles + fleet.stations)
     rates = {"faults": settings.faults.model_dump(), "misbehave": settings.send.misbehave}
     description = {"command": "run", "start_ms": begins_ms, **fleet.model_dump(), **rates}
     with (
@@ -59,6 +56,22 @@ def run(
         if teller is not None:
             teller.finish(settings.send.end_timeout_s(stop.is_set()))
         return summary
+
+
+def beginning_ms(fleet: FleetSection, given_ms: int | None, now_ms: int) -> int:
+    """When simulated time begins. Raises `UnusableError` for the future, and before all cars are delivered."""
+    devices, earliest_ms = fleet.vehicles + fleet.stations, int(servicing.FIRST_DRIVEN_DAY.timestamp() * 1_000)
+    begins_ms = schedule.start_ms(given_ms, now_ms, fleet.speedup, fleet.duration_s, devices)
+    if given_ms is None and not fleet.duration_s:
+        return max(begins_ms, earliest_ms)
+    if given_ms is not None and begins_ms > now_ms:
+        raise UnusableError(f"simulated time would begin {(begins_ms - now_ms) / 1_000:.0f} s in the future")
+    if begins_ms < earliest_ms:
+        raise UnusableError(
+            f"simulated time would begin on {datetime.fromtimestamp(begins_ms / 1_000, UTC).date()}, but the cars are "
+            f"not all delivered before {servicing.FIRST_DRIVEN_DAY.date()}: begin later, or run shorter or slower"
+        )
+    return begins_ms
 
 
 def _teller(settings: SimulatorSettings) -> kafka.Teller | None:

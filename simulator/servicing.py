@@ -17,6 +17,8 @@ from simulator.identity import VehicleTraits
 INTERVAL_KM: Final = 20_000.0
 LAST_PAST_DAY: Final = datetime(2025, 5, 1, 12, tzinfo=UTC)
 """Everything that has happened to a car that drives, has happened by then."""
+FIRST_DRIVEN_DAY: Final = LAST_PAST_DAY + timedelta(days=1)
+"""No simulation begins before."""
 COMES_AFTER_KM: Final = 15_000.0
 _COMES_AFTER_DAYS: Final = 520.0
 _DAYS_OF_A_YEAR: Final = 365.25

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 import simulator
 from runtime import exits
-from simulator import settings
+from simulator import commands, settings
 from simulator.cli import app
 
 NOWHERE = "mqtt://127.0.0.1:1"
@@ -105,6 +105,18 @@ def test_a_start_that_is_no_time_or_in_the_future_is_refused(tmp_path):
     answer = _call("run", "--truth", tmp_path / "t", "--start", "2090-01-01T00:00:00Z")
     assert answer.exit_code == exits.USAGE
     assert "in the future" in answer.stderr
+
+
+def test_a_run_that_begins_before_all_cars_are_delivered_is_refused(tmp_path):
+    given = _call("run", "--truth", tmp_path / "t", "--start", "2025-05-01T00:00:00Z")
+    too_long = _call("run", "--truth", tmp_path / "t", "--speedup", 1_000, "--duration-s", 10 * 86_400)
+    for answer in (given, too_long):
+        assert answer.exit_code == exits.USAGE
+        assert "before 2025-05-02" in answer.stderr
+        assert len(answer.stderr.splitlines()) == 1
+    assert not (tmp_path / "t").exists()
+    without_end = settings.FleetSection(speedup=1_000.0, duration_s=0.0)
+    assert commands.beginning_ms(without_end, None, 1_790_000_000_000) == 1_746_187_200_000
 
 
 @pytest.mark.parametrize(("text", "code"), [("10s", 0), ("2m", 0), ("1h", 0), ("7", 0), ("10ms", 2), ("2h", 2)])
