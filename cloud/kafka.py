@@ -214,7 +214,7 @@ class Source:
     def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._identify({partition.topic for partition in partitions})
         self._owned |= _places(partitions)
-        self._forget(partitions)
+        self._commits.offsets.forget(_places(partitions))
         self.lost_ownership = True
         log.info("partitions assigned", partitions=len(partitions))
 
@@ -226,12 +226,8 @@ class Source:
         consumer.resume(partitions)  # librdkafka keeps the pause: one that came back would never be read again
         self._owned -= _places(partitions)
         self.lost_ownership = True
-        self._forget(partitions)
-        log.info("partitions given up", partitions=len(partitions))
-
-    def _forget(self, partitions: list[TopicPartition]) -> None:
         self._commits.offsets.forget(_places(partitions))
-        self._held_back -= _places(partitions)
+        log.info("partitions given up", partitions=len(partitions))
 
 
 def _places(partitions: list[TopicPartition]) -> set[Place]:

@@ -102,6 +102,7 @@ class Processor:
         with self._metrics.stage("poll"):
             records = self._source.poll(patient=not self._sharing.carried_records)  # step 1
         if self._source.lost_ownership:
+            self.settle()  # its twins would come back into memory after the others are forgotten
             self._source.lost_ownership = False
             self._cache.clear()  # another worker may have written since; its word counts
             self._sharing.drop(self._source.owns)

@@ -25,6 +25,7 @@ class Script:
         self.turns = [list(turn) for turn in turns]
         self.lost_ownership = False
         self.committed: list[Record] = []
+        self.commits = 0
         self.kept_alive = 0
         self.held_back: set[tuple[str, int]] = set()
 
@@ -33,6 +34,12 @@ class Script:
 
     def done(self, records: list[Record]) -> None:
         self.committed += records
+
+    def commit(self) -> None:
+        self.commits += 1
+
+    def membership(self) -> tuple[str, list[tuple[str, int]]]:
+        return "w", [("fleet.signals.v1", 0)]
 
     def keep_alive(self) -> None:
         self.kept_alive += 1

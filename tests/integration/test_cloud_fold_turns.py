@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import Producer
@@ -16,6 +17,7 @@ from cloud.linker import Linker
 from cloud.metrics import Metrics
 from cloud.outlet import Outlet
 from cloud.processor import Processor
+from cloud.sharing import Sharing
 from cloud.store import Store
 from tests.cloud_story import hot
 from tests.cloud_worker import World
@@ -50,8 +52,7 @@ def test_turns_in_flight_are_committed_in_order_and_fold_each_asset_on_its_last_
         "b": (2, 2),
         "c": (1, 1),
     }
-    conflicts = worker._metrics.registry.get_sample_value("fleetfold_cloud_conflicts_total")
-    assert conflicts == 0, "none was folded beside its own write, only to lose against it"
+    assert _conflicts(worker) == 0, "none was folded beside its own write, only to lose against it"
 
 
 def test_a_turn_is_opened_and_folded_while_the_last_is_written(world: World) -> None:
@@ -80,6 +81,63 @@ def test_a_zombie_loses_and_nothing_is_doubled(world: World) -> None:
     assert twin["counters"]["frames"] == 8
     assert twin["signals"]["Vehicle"]["Speed"]["value"] == 7.0
     assert len(world.all("anomalies")) == 1
+
+
+def test_what_was_folded_already_writes_nothing(world: World) -> None:
+    """A record that comes again after a crash, beside one that is new."""
+    world.fold([record("a", hot(3))])
+    before = world.twin()
+    world.fold([record("a", hot(3)), record("b", hot(1), 1)])
+    assert world.twin() == before
+    assert world.twin("b")["counters"]["frames"] == 1
+
+
+def test_after_a_rebalance_twins_are_read_anew(world: World) -> None:
+    """Another worker may have folded on meanwhile. A twin in memory that missed a part of the log would find what that
+    part had refuted, and tell it before its write fails."""
+    worker = world.worker([record("a", hot(1))], [record("a", hot(1, 2), 2)])
+    worker.advance()
+    worker._in_flight.delivered.result(20)  # type: ignore[union-attr]  # there is one, and it puts its twin into memory later
+    world.fold([record("a", hot(1, 1), 1)])
+    world.scripts[0].lost_ownership = True
+    worker.turn()
+    assert world.twin()["counters"]["frames"] == 3
+    assert _conflicts(worker) == 0
+
+
+class Closing:
+    """A gate that closes after the first turn; what happens while the worker waits."""
+
+    due = True
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        self._answers, self._meanwhile = [False, True, False], meanwhile
+
+    def closed(self) -> bool:
+        return self._answers.pop(0)
+
+    def stand_by(self, member: str, partitions: list[tuple[str, int]]) -> bool:
+        self._meanwhile()
+        return False
+
+
+def test_a_worker_that_waits_for_rebuilt_twins_has_done_what_it_read_and_forgets_its_twins(world: World) -> None:
+    read = [record("a", [one], offset) for offset, one in enumerate(hot(4))]
+    worker = world.worker(read, [record("a", hot(1, 5), 5)])
+    worker._sharing = Sharing(bytes_per_turn_max=1)
+    script = world.scripts[0]
+
+    def meanwhile() -> None:
+        assert (world.twin()["counters"]["frames"], script.committed, script.commits) == (4, read, 1)
+        world.fold([record("a", hot(1, 4), 4)])
+
+    worker.run(lambda: not script.turns, Closing(meanwhile))  # type: ignore[arg-type]  # same verbs
+    assert world.twin()["counters"]["frames"] == 6
+    assert _conflicts(worker) == 0
+
+
+def _conflicts(worker: Processor) -> float | None:
+    return worker._metrics.registry.get_sample_value("fleetfold_cloud_conflicts_total")
 
 
 def test_workers_that_alternate_on_one_asset_count_each_frame_once(world: World) -> None:

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from cloud import group, kafka
 from cloud.config import ConsumerSettings
+from cloud.inbox import Record
 from local.processes import Processes
 from local.servers import apache_kafka
 from tests import kafka_topics
@@ -84,6 +85,40 @@ def test_workers_share_partitions_and_take_over_those_of_one_that_left(fresh_kaf
     until(lambda: len(heard) >= 3 * PARTITIONS, first, heard=heard)
     assert len(set(heard)) == len(heard) == 3 * PARTITIONS
     first.close()
+
+
+def test_what_was_read_of_a_partition_that_was_given_up_is_committed_by_its_new_owner_alone(fresh_kafka: str) -> None:
+    """Though the old one finishes it later: it might set back, or run ahead of, what the new one has done."""
+    create(fresh_kafka)
+    settings = ConsumerSettings(bootstrap_servers=fresh_kafka, batch_wait_ms=50)
+    first = kafka.Source(settings, [topics.FLEET_SIGNALS])
+    say(fresh_kafka)
+    read: list[Record] = []
+    deadline = time.monotonic() + 40
+    while len(read) < PARTITIONS:
+        read += first.poll()
+        assert time.monotonic() < deadline
+    second = kafka.Source(settings, [topics.FLEET_SIGNALS])
+    while not second.assigned or first.assigned + second.assigned != PARTITIONS:
+        read += first.poll()
+        second.poll()
+        assert time.monotonic() < deadline
+    first.done(read)
+    first.commit()
+    owned = [first.owns((topics.FLEET_SIGNALS, number)) for number in range(PARTITIONS)]
+    assert committed(settings) == [1 if mine else 0 for mine in owned]
+    first.close()
+    second.close()
+
+
+def committed(settings: ConsumerSettings) -> list[int]:
+    """The offsets that the group knows, by partition."""
+    asking = Consumer({"bootstrap.servers": settings.bootstrap_servers, "group.id": settings.group_id, "log_level": 0})
+    try:
+        known = asking.committed([TopicPartition(topics.FLEET_SIGNALS, number) for number in range(PARTITIONS)], 10)
+        return [one.offset for one in known]
+    finally:
+        asking.close()
 
 
 class Upgraded(apache_kafka.ApacheKafka):

@@ -146,6 +146,24 @@ def test_records_become_pieces_when_they_have_waited_and_only_then_are_committed
     assert [one.offset for one in script.committed] == list(range(20))
 
 
+def test_a_stop_writes_what_waits_and_lets_its_offsets_go(world: World) -> None:
+    """Long before its time: else a stop before each update would read up to a minute twice."""
+    records = drive(5)
+    keeper, script = world.keeper(records[:3], records[3:])
+    keeper.run(lambda: not script.turns)
+    assert world.said()[NUMBER] == speeds(records)
+    assert script.committed == records
+
+
+def test_what_waits_is_written_before_others_read_its_partition(world: World) -> None:
+    records = drive(5)
+    keeper, script = world.keeper(records, [])
+    keeper.turn()
+    script.lost_ownership = True
+    keeper.turn()
+    assert world.said()[NUMBER] == speeds(records)
+
+
 def test_a_full_buffer_is_written_at_once(world: World) -> None:
     world.history_settings = HistorySettings(buffer_bytes_max=1_000_000)
     records = drive(3_000)
