@@ -40,6 +40,9 @@ SpeedupOption = Annotated[
     ),
 ]
 KafkaOption = Annotated[str | None, typer.Option(help="Kafka bootstrap servers.")]
+TellServicesOption = Annotated[
+    bool | None, typer.Option("--tell-services", help="Tell on Kafka which cars are serviced meanwhile [config: no].")
+]
 FaultsOption = Annotated[
     Path | None, typer.Option(help="TOML file: what breaks how often [config, see simulator/faults.toml].")
 ]
@@ -75,10 +78,7 @@ def run(
             help="Share of devices with each quirk: wrong clock, noise, stuck sensor, … [config, section quirks]."
         ),
     ] = None,
-    tell_services: Annotated[
-        bool | None,
-        typer.Option("--tell-services", help="Tell on Kafka which cars are serviced meanwhile [config: no]."),
-    ] = None,
+    tell_services: TellServicesOption = None,
     start: Annotated[
         str | None, typer.Option(help="When simulated time begins, ISO 8601 [so that it ends now].")
     ] = None,

@@ -1,6 +1,6 @@
 """What the twin service has written, as the oracle reads it."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -64,11 +64,11 @@ class Database:
     def _page(self, page: list[str]) -> list[tuple[str, Actual]]:
         wanted = {"asset_id": {"$in": page}}
         twins = {twin["_id"]: twin for twin in self._database["twins"].find({"_id": {"$in": page}}, _NOT_COMPARED)}
-        events: dict[str, Counter[str]] = defaultdict(Counter)
-        for event in self._database["events"].find(wanted, {"asset_id": 1}):
-            events[event["asset_id"]][event["_id"]] += 1
+        events: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+        for event in self._database["events"].find(wanted, {"asset_id": 1, "type": 1, "ts": 1, "data": 1}):
+            events[event["asset_id"]][event["_id"]] = event
         anomalies: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        fields = {"asset_id": 1, "detector": 1, "subject": 1, "status": 1}
+        fields = {"asset_id": 1, "detector": 1, "subject": 1, "severity": 1, "status": 1}
         for anomaly in self._database["anomalies"].find(wanted, fields):
             anomalies[anomaly["asset_id"]].append(anomaly)
         return [(asset, Actual(twins.get(asset), events[asset], anomalies[asset])) for asset in page]

@@ -10,7 +10,7 @@ import random
 import signal
 import sysconfig
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -304,15 +304,15 @@ def differences(fleet: Fleet, database: Any) -> list[str]:
     found: list[str] = []
     twins = {twin["_id"]: twin for twin in database["twins"].find()}
     anomalies = list(database["anomalies"].find())
-    events: dict[str, list[str]] = {}
-    for event in database["events"].find({}, {"asset_id": 1}):
-        events.setdefault(event["asset_id"], []).append(event["_id"])
+    events: dict[str, dict[str, Any]] = defaultdict(dict)
+    for event in database["events"].find():
+        events[event["asset_id"]][event["_id"]] = event
     for device in fleet.devices:
         expected = fleet.world.asset(device.asset_id)
         expected.unreadable = fleet.gaps[device.asset_id]  # numbers that were used for frames that nobody ever sees
         twin = twins.get(device.asset_id)
         of_asset = [anomaly for anomaly in anomalies if anomaly["asset_id"] == device.asset_id]
-        actual = compare.Actual(twin, Counter(events.get(device.asset_id, [])), of_asset)
+        actual = compare.Actual(twin, events[device.asset_id], of_asset)
         found += [f"{one.asset_id}: {one.kind}: {one.text}" for one in compare.differences(expected, actual)]
         if twin is not None:
             found += [f"{device.asset_id}: {text}" for text in _bytes_differ(fleet, device, expected, twin)]
@@ -328,8 +328,8 @@ def _bytes_differ(fleet: Fleet, device: Device, expected: expect.Expected, twin:
     if bson.encode(dict(sorted(leaves.items()))) != bson.encode(dict(sorted(due.items()))):
         yield "signals differ in their bytes"
     counters = {
-        "frames": expected.messages.sure - len(expected.event_ids),
-        "events": len(expected.event_ids),
+        "frames": expected.messages.sure - len(expected.events),
+        "events": len(expected.events),
         "samples": expected.samples.sure,
         "gaps": fleet.gaps[device.asset_id],
     }

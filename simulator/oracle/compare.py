@@ -1,10 +1,9 @@
 """Twins against expectations, one difference a line that a person understands."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from simulator.oracle import findings, times
+from simulator.oracle import events, health, times
 from simulator.oracle.expected import At, Expected
 
 Document = Mapping[str, Any]
@@ -24,7 +23,8 @@ class Actual(NamedTuple):
     """What the database has about one asset; `twin` None: nothing."""
 
     twin: Document | None
-    event_ids: Counter[str]
+    events: Mapping[str, Document]
+    """By id."""
     anomalies: Sequence[Document]
 
 
@@ -43,8 +43,8 @@ def differences(asset: Expected, actual: Actual) -> Iterator[Difference]:
         *_signals(asset, actual.twin),
         *_location(asset, actual.twin),
         *_connection(asset, actual.twin),
-        *_events(asset, actual.event_ids),
-        *_findings(asset, actual.anomalies),
+        *events.differences(asset, int(actual.twin.get("counters", {}).get("events", 0)), actual.events),
+        *health.differences(asset, actual.twin, actual.anomalies),
     ):
         yield Difference("wrong", asset.asset_id, 1, text)
 
@@ -157,29 +157,6 @@ def _updated(asset: Expected) -> str:
     if update is None or update["after"] != asset.software:
         return ""
     return f", since it was updated from {update['before']!r} at {times.said(update['at_ms'])}"
-
-
-def _events(asset: Expected, found: Counter[str]) -> Iterator[str]:
-    for missing in sorted(asset.event_ids - found.keys()):
-        yield f"event {missing} is missing"
-    for surplus in sorted(found.keys() - asset.event_ids - asset.maybe_event_ids):
-        yield f"event {surplus} was never sent"
-    for repeated in sorted(id_ for id_, count in found.items() if count > 1):
-        yield f"event {repeated} is there {found[repeated]} times"
-
-
-def _findings(asset: Expected, anomalies: Sequence[Document]) -> Iterator[str]:
-    raised = Counter(str(anomaly["detector"]) for anomaly in anomalies)
-    for detector, shown_ms in findings.required(asset).items():
-        if not raised[detector]:
-            names = ", ".join(fault["fault"] for fault in asset.faults[detector])
-            yield f"{names} was visible for {shown_ms / 60_000:.0f} min, but there is no finding {detector}"
-    for detector in sorted(raised.keys() - asset.faults.keys()):
-        yield f"false alarm: {detector} found, nothing of the kind was broken"
-    still = Counter((a["detector"], a.get("subject")) for a in anomalies if a.get("status") == "open")
-    for (detector, subject), count in still.items():
-        if count > 1:
-            yield f"{detector} {subject or ''} is open {count} times"
 
 
 def _said(at: At) -> str:

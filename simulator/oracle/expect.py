@@ -158,8 +158,8 @@ def take(world: World, sent: Sent) -> None:
         return
     asset.messages.add(1, sent.acknowledged)
     if sent.channel == "events":
-        ids = asset.event_ids if sent.acknowledged else asset.maybe_event_ids
-        ids.add(f"{asset.asset_id}:{session}:{seq}")
+        events = asset.events if sent.acknowledged else asset.maybe_events
+        events[f"{asset.asset_id}:{session}:{seq}"] = body
         _told_by_event(asset, body)
         return
     for path, at in samples(body):

@@ -67,8 +67,9 @@ class Expected:
     """Messages that nobody can read: if they were numbered, their numbers are missing."""
     dropped: int = 0
     """Messages that the device never sent: their numbers are missing, too."""
-    event_ids: set[str] = field(default_factory=set)
-    maybe_event_ids: set[str] = field(default_factory=set)
+    events: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What was told, by the id that the database gives it."""
+    maybe_events: dict[str, dict[str, Any]] = field(default_factory=dict)
     connection: tuple[int, bool, str] | None = None
     """(when it was born, offline, session) of the session born last by the device's clock, as it said last."""
     connection_is_sure: bool = True

@@ -11,6 +11,7 @@ import msgpack
 import numpy as np
 import zstandard
 
+from simulator.oracle import times
 from simulator.oracle.expected import At, Expected
 from wire.catalogue import BY_NUMBER
 
@@ -25,10 +26,10 @@ def read(documents: Iterable[Mapping[str, Any]]) -> Said:
     """All samples in the documents of one asset; of two values for one moment the greater."""
     said: Said = {}
     for document in documents:
-        times = [_column(raw) for _, _, _, raw in document["times"]]
+        moments = [_column(raw) for _, _, _, raw in document["times"]]
         for number, (position, raw) in document["signals"].items():
             of_path = said.setdefault(BY_NUMBER[int(number)].path, {})
-            for ts_ms, value in zip(times[position], _column(raw), strict=True):
+            for ts_ms, value in zip(moments[position], _column(raw), strict=True):
                 held = of_path.get(ts_ms)
                 of_path[ts_ms] = value if held is None or value > held else held
     return said
@@ -42,14 +43,16 @@ def differences(asset: Expected, said: Said, now_ms: int) -> Iterator[str]:
         found = {ts_ms: value for ts_ms, value in said.get(path, {}).items() if ts_ms >= now_ms - _AGE_MS_MAX}
         missing = [ts_ms for ts_ms, value in expected.items() if ts_ms not in found or not found[ts_ms] >= value]
         if missing:
-            yield f"history of {path} lacks {len(missing)} of {len(expected)} samples, the first at {min(missing)} ms"
+            first = times.said(min(missing))
+            yield f"history of {path} lacks {len(missing)} of {len(expected)} samples, the first at {first}"
         surplus = [
             ts_ms
             for ts_ms, value in found.items()
             if expected.get(ts_ms) != value and (ts_ms, repr(value)) not in allowed
         ]
         if surplus:
-            yield f"history of {path} has {len(surplus)} samples that were never sent, the first at {min(surplus)} ms"
+            first = times.said(min(surplus))
+            yield f"history of {path} has {len(surplus)} samples that were never sent, the first at {first}"
 
 
 def _greatest(series: Iterable[At], now_ms: int) -> dict[int, Any]:

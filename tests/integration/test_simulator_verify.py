@@ -40,7 +40,9 @@ def _twins(messages):
         elif message.channel is Channel.EVENTS:
             counters["events"] = counters.get("events", 0) + 1
             key = f"{message.asset_id}:{body['session']}:{body['seq']}"
-            events.append({"_id": key, "asset_id": message.asset_id, "type": body["type"]})
+            data = {name: value for name, value in body.items() if name not in ("v", "session", "seq", "ts", "type")}
+            event = {"_id": key, "asset_id": message.asset_id, "type": body["type"], "ts": _date(body["ts"])}
+            events.append(event | {"data": data})
         else:
             counters["frames"] = counters.get("frames", 0) + 1
             for ts_ms, path, value in samples(body):
@@ -74,10 +76,14 @@ def world(mongodb_uri, mongo_database, tmp_path):
         messages = told(engine, 1_200, writer)
     twins, events = _twins(messages)
     raised = {(report.asset_id, report.detector) for report in engine.fault_reports if report.detector is not None}
+    found = {"subject": "", "severity": "service", "status": "open"}
     anomalies = [
-        {"_id": f"{asset}:{detector}::1", "asset_id": asset, "detector": detector, "subject": "", "status": "open"}
-        for asset, detector in raised
+        {"_id": f"{asset}:{detector}::1", "asset_id": asset, "detector": detector, **found}
+        for asset, detector in sorted(raised)
     ]
+    for twin in twins:
+        shown = [{"anomaly_id": one["_id"]} for one in anomalies if one["asset_id"] == twin["_id"]]
+        twin["health"] = {"status": "service" if shown else "ok", "open": shown}
     with MongoClient(mongodb_uri) as client:
         database = client[mongo_database]
         database["twins"].insert_many(twins)
@@ -127,7 +133,8 @@ def test_a_lost_event_and_a_false_alarm_are_found(world, verify):
     database, truth = world
     gone = database["events"].find_one_and_delete({})
     healthy = database["twins"].find_one({"_id": {"$nin": database["anomalies"].distinct("asset_id")}})["_id"]
-    database["anomalies"].insert_one({"_id": "x", "asset_id": healthy, "detector": "tyre_pressure_low"})
+    false = {"asset_id": healthy, "detector": "tyre_pressure_low", "severity": "watch", "status": "resolved"}
+    database["anomalies"].insert_one({"_id": "x", **false})
     _, lines = verify(truth)
     assert any(f"event {gone['_id']} is missing" in line for line in lines)
     assert any(line.startswith(f"wrong: {healthy}: false alarm: tyre_pressure_low") for line in lines)

@@ -1,7 +1,6 @@
 """The oracle: a right twin has no difference, and every way of being wrong has one that says what."""
 
 import copy
-from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zlib import crc32
@@ -40,7 +39,7 @@ MESSAGES = [
     _frame(0, START_MS, {"Vehicle.Speed": 10, "Vehicle.CurrentLocation.Latitude": 48.0, 10: 11.5}),
     _frame(2, START_MS + 2_000, {"1": 30.5, "Vehicle.IsMoving": True}),
     _frame(1, START_MS + 1_000, {"Vehicle.Speed": [20, None], "Vehicle.IsMoving": [None, False]}, dt=[0, 500]),
-    _message(Channel.EVENTS, {"v": 1, "type": "trip", "session": "s", "seq": 0, "ts": START_MS}),
+    _message(Channel.EVENTS, {"v": 1, "type": "trip", "session": "s", "seq": 0, "ts": START_MS, "distance_m": 7.5}),
     _message(
         Channel.CONNECTION, {"v": 1, "online": False, "session": "s", "ts": START_MS + 9_000, "software": "tcu 2"}
     ),
@@ -88,7 +87,7 @@ TWIN = {
     },
     "attributes": {"plate": "FF-A 2", "year": 2020},
 }
-EVENT_IDS = Counter({f"{CAR}:s:0": 1})
+EVENTS = {f"{CAR}:s:0": {"_id": f"{CAR}:s:0", "type": "trip", "ts": _at(START_MS), "data": {"distance_m": 7.5}}}
 
 
 def _world(tmp_path, acknowledged=True, faults=()):
@@ -105,8 +104,8 @@ def world(tmp_path):
     return _world(tmp_path)
 
 
-def _found(world, twin=TWIN, event_ids=EVENT_IDS, anomalies=()):
-    there = Actual(twin, event_ids, anomalies)
+def _found(world, twin=TWIN, events=EVENTS, anomalies=()):
+    there = Actual(twin, events, anomalies)
     found = list(compare.differences(world.assets[CAR], there))
     return found + (list(links.differences(world, world.assets[CAR], twin, NOW_MS)) if twin is not None else [])
 
@@ -131,6 +130,7 @@ def _set(twin, path, value):
         ("counters/frames", 2, "lost", "4 frames and events sent, 3 folded"),
         ("counters/frames", 5, "doubled", "4 frames and events sent, 6 folded"),
         ("counters/samples", 8, "wrong", "7 samples sent, 8 counted"),
+        ("counters", {"frames": 4, "events": 0, "samples": 7}, "wrong", "1 events sent, 0 counted"),
         ("signals/Vehicle/Speed/value", 20.0, "wrong", "Vehicle.Speed is 20.0 at"),
         ("signals/Vehicle/Speed/ts", _at(START_MS + 2_001), "wrong", "expected 30.5 at"),
         ("signals/Vehicle/IsMoving/value", 1, "wrong", "Vehicle.IsMoving is 1"),
@@ -194,10 +194,47 @@ def test_a_missing_twin_has_lost_everything(world):
     assert (lost.kind, lost.amount) == ("lost", 4)
 
 
-def test_missing_foreign_and_repeated_events_are_named(world):
-    assert "is missing" in _found(world, event_ids=Counter())[0].text
-    assert "never sent" in _found(world, event_ids=EVENT_IDS + Counter({f"{CAR}:s:9": 1}))[0].text
-    assert "2 times" in _found(world, event_ids=EVENT_IDS + EVENT_IDS)[0].text
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"type": "dtc"}, "type is 'dtc', expected 'trip'"),
+        ({"ts": _at(START_MS + 1)}, f"ts is {START_MS + 1}, expected {START_MS}"),
+        ({"data": {"distance_m": 7.0}}, "distance_m is 7.0, expected 7.5"),
+        ({"data": {}}, "distance_m is None, expected 7.5"),
+        ({"data": {"distance_m": 7.5, "fuel_l": 1}}, "fuel_l is 1, expected None"),
+    ],
+)
+def test_missing_foreign_and_garbled_events_are_named(world, change, text):
+    (id_,) = EVENTS
+    assert [found.text for found in _found(world, events={})] == [f"event {id_} is missing"]
+    (foreign,) = _found(world, events=EVENTS | {f"{CAR}:s:9": EVENTS[id_]})
+    assert foreign.text == f"event {CAR}:s:9 was never sent"
+    (garbled,) = _found(world, events={id_: EVENTS[id_] | change})
+    assert garbled.text == f"event {id_}: {text}"
+
+
+OPEN = {"_id": "a1", "detector": "brake_pads_worn", "subject": "x", "severity": "service", "status": "open"}
+RESOLVED = OPEN | {"_id": "a2", "severity": "critical", "status": "resolved"}
+
+
+@pytest.mark.parametrize(
+    ("health", "texts"),
+    [
+        ({"status": "service", "open": [{"anomaly_id": "a1"}]}, []),
+        ({"status": "watch", "open": [{"anomaly_id": "a1"}]}, ["health is 'watch', expected 'service'"]),
+        (
+            {"status": "ok", "open": []},
+            ["finding a1 is open, but its twin does not show it", "health is 'ok', expected 'service'"],
+        ),
+        (
+            {"status": "service", "open": [{"anomaly_id": "a1"}, {"anomaly_id": "a2"}]},
+            ["the twin shows finding a2, which is not open"],
+        ),
+    ],
+)
+def test_a_twin_shows_what_is_open_and_the_worst_of_it(world, health, texts):
+    world.assets[CAR].faults = {"brake_pads_worn": [{"fault": "brake_pads_worn"}]}
+    assert [item.text for item in _found(world, TWIN | {"health": health}, anomalies=[OPEN, RESOLVED])] == texts
 
 
 def test_a_finding_about_a_healthy_asset_is_a_false_alarm(world):
@@ -322,26 +359,26 @@ def test_a_missing_finding_is_said(tmp_path):
     asset = _sick(tmp_path, range(0, 1_201, 10))
     world = expect.World(assets={CAR: asset})
     twin = {"counters": {"frames": 121, "samples": 242}, "signals": {"Vehicle": {}}}
-    texts = [item.text for item in _found(world, twin, Counter())]
+    texts = [item.text for item in _found(world, twin, {})]
     assert "f was visible for 20 min, but there is no finding low_voltage_battery" in texts
     raised = [{"detector": "low_voltage_battery", "subject": "", "status": "resolved"}]
-    assert not [item for item in _found(world, twin, Counter(), raised) if "finding" in item.text]
+    assert not [item for item in _found(world, twin, {}, raised) if "finding" in item.text]
 
 
 def test_a_finding_that_is_open_twice_is_said(tmp_path):
     world = expect.World(assets={CAR: _sick(tmp_path, [0])})
-    raised = [{"detector": "low_voltage_battery", "subject": "", "status": "open"}] * 2
-    assert any("open 2 times" in item.text for item in _found(world, TWIN, EVENT_IDS, raised))
+    raised = [OPEN | {"_id": name, "detector": "low_voltage_battery", "subject": ""} for name in "ab"]
+    assert any("open 2 times" in item.text for item in _found(world, TWIN, EVENTS, raised))
 
 
 def test_the_last_line_and_the_verdict(world):
-    good = report.verdict(world, [(CAR, Actual(TWIN, EVENT_IDS, []))], NOW_MS, TOLD)
+    good = report.verdict(world, [(CAR, Actual(TWIN, EVENTS, []))], NOW_MS, TOLD)
     assert good.good
     assert good.lines(20) == ["verified: 4 sent, 4 folded, 0 lost, 0 doubled, 0 wrong"]
     twin = copy.deepcopy(TWIN)
     twin["counters"]["frames"] = 1
     twin["connection"]["session"] = "x"
-    bad = report.verdict(world, [(CAR, Actual(twin, EVENT_IDS, []))], NOW_MS, TOLD)
+    bad = report.verdict(world, [(CAR, Actual(twin, EVENTS, []))], NOW_MS, TOLD)
     assert not bad.good
     assert bad.lines(1)[0] == f"lost: {CAR}: 4 frames and events sent, 2 folded"
     assert bad.lines(1)[1] == "and 1 more differences"
@@ -350,7 +387,7 @@ def test_the_last_line_and_the_verdict(world):
 
 def test_unacknowledged_messages_are_reported_apart(tmp_path):
     world = _world(tmp_path, acknowledged=[0, 1, 3, 4, 5])
-    lines = report.verdict(world, [(CAR, Actual(TWIN, EVENT_IDS, []))], NOW_MS, TOLD).lines(20)
+    lines = report.verdict(world, [(CAR, Actual(TWIN, EVENTS, []))], NOW_MS, TOLD).lines(20)
     assert lines[0].startswith("unacknowledged: 1 messages")
     assert lines[-1] == "verified: 4 sent, 4 folded, 0 lost, 0 doubled, 0 wrong"
 
@@ -361,14 +398,14 @@ def test_a_vin_is_never_printed(tmp_path):
     world.asset(CAR).steps[step.ts, step.step] = step
     life = {"state": "built", "steps": [{"step": "built", "ts": _at(START_MS)}]}
     twin = {"lifecycle": life, "attributes": {"vin": "other"}, "signals": {}}
-    (found,) = _found(world, twin, Counter())
+    (found,) = _found(world, twin, {})
     assert "vin" in found.text
     assert "9Z1ABCDE7R0000001" not in found.text
 
 
 def test_an_activity_that_the_database_does_not_have_is_named_with_its_customer(world):
     world.activities = {"c-1:booked:1": "c-1", "c-2:moved:2": "c-2"}
-    actual = [(CAR, Actual(TWIN, EVENT_IDS, []))]
+    actual = [(CAR, Actual(TWIN, EVENTS, []))]
     all_of_them = {"c-1:booked:1", "c-2:moved:2", "of-another-run"}
     assert report.verdict(world, actual, NOW_MS, TOLD._replace(activity_ids=all_of_them)).good
     bad = report.verdict(world, actual, NOW_MS, TOLD._replace(activity_ids={"c-1:booked:1"}))

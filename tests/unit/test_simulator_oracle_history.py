@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.history import columns, documents, series
-from simulator.oracle import history
+from simulator.oracle import history, times
 from simulator.oracle.expected import At, Expected
 
 HOUR = 494_444
@@ -59,9 +59,11 @@ def test_right_history_has_no_differences_and_pieces_may_overlap():
 
 def test_a_missing_and_an_invented_sample_are_told():
     lacks = list(history.differences(_asset([1.0, 2.0, 3.0]), history.read([_piece([1.0, 2.0])]), NOW_MS))
-    assert lacks == [f"history of {SPEED} lacks 1 of 3 samples, the first at {_times(3)[2]} ms"]
+    assert lacks == [f"history of {SPEED} lacks 1 of 3 samples, the first at {times.said(_times(3)[2])}"]
     invented = list(history.differences(_asset([1.0]), history.read([_piece([1.0, 9.0])]), NOW_MS))
-    assert invented == [f"history of {SPEED} has 1 samples that were never sent, the first at {_times(2)[1]} ms"]
+    assert invented == [
+        f"history of {SPEED} has 1 samples that were never sent, the first at {times.said(_times(2)[1])}"
+    ]
 
 
 def test_what_was_not_acknowledged_may_be_there():
