@@ -1,9 +1,9 @@
 """One simulated fleet as a stream of messages. No clock, no network, no disk: the same settings and start give the
 same bytes.
 
-`Engine.step` in order: 1. the world moves on; 2. faults whose time has come; 3. devices that restart or wake;
-4. frames of the devices that are due or have something to say; 5. events; 6. devices that go to sleep;
-7. quirks of devices; 8. links that are down; 9. misbehaviour of the network.
+`Engine.step` in order: 1. the world moves on; 2. news: what happened in it, and faults whose time has come; 3. devices
+that restart or wake; 4. frames of the devices that are due or have something to say; 5. events; 6. devices that go to
+sleep; 7. quirks of devices; 8. links that are down; 9. misbehaviour of the network.
 """
 
 from collections.abc import Iterator
@@ -13,14 +13,11 @@ import msgspec
 import numpy as np
 
 from simulator import (
-    breakdown,
-    consequences,
     devices,
     encode,
     faults,
     fleet,
     genesis,
-    happenings,
     identity,
     quirks,
     readings,
@@ -30,35 +27,23 @@ from simulator.arrays import Flags, Floats, Rows, stream, where_true
 from simulator.cells import Assets, Cells
 from simulator.devices import Devices, Message
 from simulator.encode import Reporter
-from simulator.faults import CODE_KINDS, ISOLATION_CAUSE, MODEM_KINDS, WORN_CAUSE, Fault, FaultKind
-from simulator.fleet import Happened
+from simulator.faults import MODEM_KINDS, Fault
 from simulator.links import LOST_DB, Links, Outage
 from simulator.misbehave import Misbehaviour
+from simulator.news import News, Told
 from simulator.plans import Mode
 from simulator.quirks import Quirks
 from simulator.settings import QuirkSection, SimulatorSettings
 from simulator.sightings import FaultReport, Sightings
 from simulator.updates import Campaign, Update
 from wire import codec
-from wire.messages import AnyEvent, LifecycleStep, Scalar, plain
+from wire.messages import LifecycleStep, plain
 from wire.topics import Channel, Kind
 
 _DARK_S: Final = 25.0
 """How long a restarting device says nothing."""
 _ROWS_AT_ONCE: Final = 2_048
 """Devices whose readings are in memory at a time."""
-_HOT_CELSIUS: Final = 90.0
-_COOLED_CELSIUS: Final = 75.0
-
-
-_FREEZE_FRAME: Final = (
-    "Vehicle.Speed",
-    "Vehicle.TraveledDistance",
-    "Vehicle.LowVoltageBattery.CurrentVoltage",
-    "Vehicle.Powertrain.CombustionEngine.Speed",
-    "Vehicle.Powertrain.CombustionEngine.EngineCoolant.Temperature",
-    "Vehicle.Powertrain.TractionBattery.StateOfCharge.Current",
-)
 
 
 class Engine:
@@ -79,25 +64,15 @@ class Engine:
         self.quirks = self._odd_ones(settings.quirks, free)
         self.campaign = Campaign(own, self._kind_of, free, self.quirks.half_updated_s)
         self.updates: list[Update] = []
-        self.services: list[LifecycleStep] = []
-        """Those that workshops have done since the start."""
         self.links = Links(self.quirks.outages | self._dying_modems(planned), own.kept_messages_max)
         self.misbehaviour = Misbehaviour(own.seed, settings.send.misbehave)
         self.cells: list[Cells] = []
         """Of the frames that the last step made, whenever they are sent."""
         self.sightings = Sightings(start_ms)
-        self._planned = planned
-        self._begun = 0
+        self.news = News(self.fleet, planned, self.vehicles, self.stations, self.sightings)
         self._frames = 0
-        self._unit = consequences.Unit.of(own.vehicles)
-        self._codes = readings.trouble_codes(planned)
-        self._code = np.zeros(own.vehicles, dtype=np.int16)
-        self._lamp = np.zeros(own.vehicles, dtype=np.bool_)
-        self._hot = np.zeros(own.stations, dtype=np.bool_)
         self._random = stream(own.seed, "devices")
-        self._events: list[tuple[Reporter, int, AnyEvent]] = []
         self._faded: dict[int, float] = {}
-        self._forced: dict[Kind, set[int]] = {}
         self._said: dict[Kind, Flags] = {}
         """Who has sent a frame in this step."""
 
@@ -144,6 +119,11 @@ class Engine:
         return self.sightings.reports
 
     @property
+    def services(self) -> list[LifecycleStep]:
+        """Those that workshops have done since the start."""
+        return self.news.services
+
+    @property
     def now_s(self) -> float:
         """Simulated seconds since the start."""
         return self.steps * self.settings.step_s
@@ -157,16 +137,14 @@ class Engine:
         """The messages of the next step."""
         self.steps += 1
         self.cells = []
-        self._events, self._forced = [], {Kind.VEHICLE: set(), Kind.STATION: set()}
-        self._notice(fleet.step(self.fleet, self.settings.step_s))
+        happened = fleet.step(self.fleet, self.settings.step_s)
+        self.news.gather(happened, self.settings.step_s, self.now_s, self.now_ms)
         self._faded = self.links.faded(self.now_s)
-        self._break()
-        self._watch_connectors()
         sent: list[Message] = []
         for reporter in (self.vehicles, self.stations):
             sent += self._wake(reporter)
             sent += self._report(reporter)
-        sent += [self._encode_event(*event) for event in self._events]
+        sent += [self._encode_event(told) for told in self.news.events]
         sent += self._sleep()
         self.sightings.see(self._said, self._faded, self.now_ms)
         sent = self.links.pass_on(self.quirks.bend(sent, self.now_s), self.now_s)
@@ -181,92 +159,6 @@ class Engine:
             for row in where_true(boxes.awake).tolist():
                 yield self.quirks.bent(boxes.stop(row, self.now_ms), self.now_s)
 
-    def _notice(self, happened: Happened) -> None:
-        self._forced[Kind.VEHICLE].update(happened.departed, happened.arrived)
-        for row in happened.arrived:
-            self._events.append((self.vehicles, row, happenings.trip(self.fleet, row, self.now_ms)))
-        self.services += [happenings.serviced(self.fleet, row, self.now_ms) for row in happened.serviced]
-        for change in happened.sessions:
-            self._forced[Kind.STATION].add(change.station)
-            if change.phase != "Updated":
-                self._forced[Kind.VEHICLE].add(change.vehicle)
-            event = happenings.charging(self.fleet, change, self.now_ms)
-            self._events.append((self.stations, change.station, event))
-        for station in happened.failed:
-            self._tell_failure(station, ISOLATION_CAUSE)
-        for station in happened.contactors.stuck.tolist():
-            self._tell_failure(station, WORN_CAUSE)
-        for station in happened.contactors.opened.tolist():
-            self._tell_contactor(station, cleared=False)
-        for station in happened.contactors.closed.tolist():
-            self._tell_contactor(station, cleared=True)
-
-    def _tell_contactor(self, station: int, *, cleared: bool) -> None:
-        self._tell_in_full(station)
-        self._events.append((self.stations, station, happenings.contactor_moved(self.now_ms, cleared=cleared)))
-
-    def _tell_failure(self, station: int, cause: int) -> None:
-        self._tell_in_full(station)
-        for event in happenings.station_failed(cause, self.now_ms):
-            self._events.append((self.stations, station, event))
-
-    def _break(self) -> None:
-        began: list[Fault] = []
-        while self._begun < len(self._planned) and self._planned[self._begun].onset_s <= self.now_s:
-            fault = self._planned[self._begun]
-            self._begun += 1
-            if fault.onset_s > 0:
-                breakdown.apply(fault, self.fleet)
-            self._begin(fault)
-            began.append(fault)
-        for row, code in consequences.notice(self._unit, self.fleet, self.settings.step_s):
-            if not self._code[row]:
-                began.append(Fault(FaultKind.TROUBLE_CODE, row, self.now_s, code=code))
-                self._begin(began[-1])
-        self._tell_codes([fault for fault in began if fault.kind in CODE_KINDS])
-
-    def _begin(self, fault: Fault) -> None:
-        self.sightings.begin(fault, self.stations if fault.of_station else self.vehicles)
-        self._announce(fault)
-
-    def _announce(self, fault: Fault) -> None:
-        if fault.kind in CODE_KINDS:
-            self._code[fault.row] = 1 + self._codes.index(fault.code)
-            self._lamp[fault.row] = fault.kind is FaultKind.TROUBLE_CODE
-        elif fault.kind is FaultKind.STATION_FAILURE:
-            self._tell_failure(fault.row, fault.detail)
-
-    def _tell_codes(self, found: list[Fault]) -> None:
-        """Trouble codes, each with a freeze frame."""
-        for begin in range(0, len(found), _ROWS_AT_ONCE):
-            some = found[begin : begin + _ROWS_AT_ONCE]
-            rows = np.array([fault.row for fault in some])
-            values = readings.of_vehicles(self.vehicles.table, self.fleet, rows, self._lamp, self._code)
-            for fault, of_vehicle in zip(some, values, strict=True):
-                event = happenings.trouble_code(fault, self._freeze_frame(of_vehicle), self.now_ms)
-                self._events.append((self.vehicles, fault.row, event))
-                self._forced[Kind.VEHICLE].add(fault.row)
-
-    def _freeze_frame(self, values: Floats) -> dict[str, Scalar]:
-        table = self.vehicles.table
-        columns = [table.index_of[path] for path in _FREEZE_FRAME]
-        return {table.paths[i]: table.value(i, float(values[i])) for i in columns if np.isfinite(values[i])}
-
-    def _watch_connectors(self) -> None:
-        """A station says that it derates, once, and that it no longer does, once."""
-        celsius = np.rint(self.fleet.stations.temperature * 10.0) / 10.0  # as it is sent
-        changes = (~self._hot & (celsius > _HOT_CELSIUS)) | (self._hot & (celsius < _COOLED_CELSIUS))
-        for row in where_true(changes).tolist():
-            self._hot[row] = not self._hot[row]
-            self._tell_in_full(row)
-            event = happenings.connector_hot(float(celsius[row]), self.now_ms, cleared=not self._hot[row])
-            self._events.append((self.stations, row, event))
-
-    def _tell_in_full(self, row: int) -> None:
-        """A full snapshot goes with the events of a station, so that both say the same at the same time."""
-        self._forced[Kind.STATION].add(row)
-        self.stations.full_at_s[row] = -np.inf
-
     def _wake(self, reporter: Reporter) -> list[Message]:
         """Devices that restart on their own go dark; those whose time has come, or who have news, begin a session."""
         boxes = reporter.devices
@@ -276,7 +168,7 @@ class Engine:
             boxes.returns_at_s[row] = self.now_s + _DARK_S
         farewells = self._update(boxes)
         wakes = encode.due(boxes, self.steps, self.interval_steps) & (self.now_s >= boxes.returns_at_s)
-        wakes[list(self._forced[boxes.kind])] = True
+        wakes[list(self.news.forced[boxes.kind])] = True
         births = []
         for row in where_true(wakes & ~boxes.awake).tolist():
             encode.begin_session(reporter, row)
@@ -302,7 +194,7 @@ class Engine:
                 reporter, samples, readings.fast_of_vehicles(reporter.table, self.fleet, samples), self.now_ms
             )
         reports = encode.due(boxes, self.steps, self.interval_steps) & boxes.awake
-        reports[list(self._forced[boxes.kind])] = True
+        reports[list(self.news.forced[boxes.kind])] = True
         self._said[boxes.kind] = reports
         rows, made = where_true(reports), []
         for begin in range(0, len(rows), _ROWS_AT_ONCE):
@@ -325,7 +217,7 @@ class Engine:
             values = readings.of_stations(reporter.table, self.fleet, rows, reporter.devices.software)
             self._weaken(reporter, rows, values)
             return values
-        return readings.of_vehicles(reporter.table, self.fleet, rows, self._lamp, self._code)
+        return readings.of_vehicles(reporter.table, self.fleet, rows, self.news.lamp, self.news.code)
 
     def _weaken(self, reporter: Reporter, rows: Rows, values: Floats) -> None:
         """Stations say how well they hear the network."""
@@ -334,8 +226,8 @@ class Engine:
             column = reporter.table.index_of["Station.DataLink.SignalStrength"]
             values[heard, column] = np.rint(values[heard, column] - share * LOST_DB)
 
-    def _encode_event(self, reporter: Reporter, row: int, event: AnyEvent) -> Message:
-        boxes = reporter.devices
+    def _encode_event(self, told: Told) -> Message:
+        boxes, row, event = told.reporter.devices, told.row, told.event
         numbered = msgspec.structs.replace(event, session=boxes.session(row), seq=int(boxes.event_seq[row]))
         boxes.event_seq[row] += 1
         payload = codec.to_json(numbered) if boxes.json[row] else codec.to_msgpack(plain(numbered))

@@ -53,7 +53,7 @@ def _arrays(name: str, value: Any) -> Iterator[tuple[str, np.ndarray]]:
 def test_a_step_changes_no_type_of_the_state():
     """A calculation in double precision must not make the state of the fleet twice as large."""
     engine = Engine(settings(vehicles=60, stations=10), START_MS)
-    parts = {"fleet": engine.fleet, "unit": engine._unit, "vehicles": engine.vehicles, "stations": engine.stations}
+    parts = {"fleet": engine.fleet, "unit": engine.news._unit, "vehicles": engine.vehicles, "stations": engine.stations}
     before = {name: array.dtype for name, array in _arrays("", parts)}
     for _ in range(120):
         engine.step()

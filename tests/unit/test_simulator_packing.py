@@ -68,7 +68,7 @@ def test_what_is_sampled_between_frames_is_what_a_frame_would_say():
     for _ in range(300):
         engine.step()
     table, rows = engine.vehicles.table, np.arange(40)
-    whole = readings.of_vehicles(table, engine.fleet, rows, engine._lamp, engine._code)
+    whole = readings.of_vehicles(table, engine.fleet, rows, engine.news.lamp, engine.news.code)
     sampled = readings.fast_of_vehicles(table, engine.fleet, rows)
     assert np.array_equal(sampled[:, table.fast], whole[:, table.fast], equal_nan=True)
     assert np.isfinite(sampled).any(axis=0).nonzero()[0].tolist() == list(table.fast)
