@@ -14,6 +14,7 @@ A failing disk stops at step 3: nothing is acknowledged, the broker keeps what i
 Kafka being away stops at step 7: the spool grows, devices notice nothing.
 """
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -34,6 +35,8 @@ _WAIT_S_MIN: Final = 0.02
 _WAIT_S_MAX: Final = 0.1
 _WAIT_S_IDLE: Final = 0.25
 """With nothing to do at all; a message ends the wait, a request to stop does not."""
+_WORKING_S: Final = 1.0
+"""Kafka works when it took or confirmed something so lately."""
 
 
 class Receiver(Protocol):
@@ -88,7 +91,8 @@ class Agent:
         self._checkpoint_due = False
         self._lost_logged = 0
         self._wait_s = _WAIT_S_MIN
-        self._is_pressed = False
+        self._worked_s = -math.inf
+        """When Kafka took or confirmed something."""
         self._posted: deque[Callable[[], object]] = deque()
         self.last_turn_s = clock.monotonic_s()
         """When the loop last came round, on the monotonic clock: whoever watches sees that it turns."""
@@ -133,7 +137,7 @@ class Agent:
             self._unacknowledged = []
         self._on_disk("read", self._sender.read)  # step 5
         produced = self._sender.produce()  # step 6
-        settled = self._sender.settle(self._wait_for_kafka(produced))  # step 7
+        settled = self._sender.settle(self._wait_for_kafka())  # step 7
         if self._checkpoint_due:
             self._checkpoint_due = False
             self._checkpoint()  # step 8, step 9
@@ -209,14 +213,18 @@ class Agent:
             self._log.warning("disk_works_again", was=fault)
         return True
 
-    def _wait_for_kafka(self, produced: int) -> float:
-        """With as much on its way as may be, what Kafka reports is what lets us go on, while it does report."""
-        is_behind = self._sender.is_full or self._sender.has_more
-        self._is_pressed = is_behind and (produced > 0 or self._is_pressed)
+    @property
+    def _is_pressed(self) -> bool:
+        """With as much on its way as may be, what Kafka reports is what lets us go on, while it works."""
+        is_working = self._clock.monotonic_s() - self._worked_s < _WORKING_S
+        return is_working and (self._sender.has_more or self._sender.is_held_up)
+
+    def _wait_for_kafka(self) -> float:
         return _WAIT_S_MIN if self._is_pressed and not self._sender.has_more else 0.0
 
     def _pace(self, done: int) -> None:
-        self._is_pressed = self._is_pressed and done > 0
+        if done:
+            self._worked_s = self._clock.monotonic_s()
         if self._is_pressed:
             self._wait_s = 0.0
         elif not self._sender.is_waiting:

@@ -75,6 +75,11 @@ class Outbox:
         return self._in_flight + len(self._lineup) + len(self._suspects) + len(self._stuck) + len(self._parking)
 
     @property
+    def is_held_up(self) -> bool:
+        """Whether parcels may go and are more than the client takes now."""
+        return self._lineup.first() is not None
+
+    @property
     def fault(self) -> str | None:
         """For people: why parcels are kept back, when that is not just Kafka being away."""
         return f"kafka refuses a dead letter: {self._stuck[0][2]}" if self._stuck else self._parking.why

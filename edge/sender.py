@@ -106,9 +106,9 @@ class Sender:
         return len(self._outbox) > 0
 
     @property
-    def is_full(self) -> bool:
-        """Whether there may be more to read, for which there is no room before Kafka has confirmed some."""
-        return self._is_full
+    def is_held_up(self) -> bool:
+        """Whether there is no room, for more that was read or may be, before Kafka has confirmed some."""
+        return self._is_full or self._outbox.is_held_up
 
     @property
     def due_s(self) -> float | None:

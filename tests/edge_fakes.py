@@ -21,6 +21,7 @@ class FakeSink:
     delivered: list[Parcel] = field(default_factory=list)
     rebuilds: int = 0
     pending: list[Report] = field(default_factory=list)
+    waits_s: list[float] = field(default_factory=list)
     wire_bytes: int = 0
 
     def send(self, parcel: Parcel) -> bool:
@@ -30,6 +31,7 @@ class FakeSink:
         return True
 
     def reports(self, wait_s: float = 0.0) -> list[Report]:
+        self.waits_s.append(wait_s)
         taken, self.pending = self.pending, []
         return taken
 

@@ -148,4 +148,6 @@ def _packed_numbers() -> bytes:
 
 def _place(number: int) -> int:
     """Of a number in `_packed_numbers`: one byte each below 128, two below 256, three from there on."""
-    return number + max(0, number - 128) + max(0, number - 256)
+    if number >= 256:
+        return 3 * number - 384
+    return number if number < 128 else 2 * number - 128

@@ -110,6 +110,37 @@ def test_no_more_than_the_window_is_on_its_way() -> None:
     assert world.spool.undelivered == 0
 
 
+def test_with_as_much_on_its_way_as_may_be_the_loop_waits_for_kafka_and_not_for_messages() -> None:
+    """Also when Kafka says nothing for a while: whoever waits for messages meanwhile sends nothing more."""
+    world = World(SpoolLimits(10_000_000, 1_000_000, 4_000), window_bytes_max=20_000)
+    for first in range(0, 400, 10):
+        world.receiver.signals(*range(first, first + 10), size=1_000)
+        world.turns(1, pause_ms=1)
+    for pause_ms in (1, 30, 30, 300, 30):  # in between: nothing confirmed, nothing sent
+        world.turns(2, pause_ms)
+        assert (world.receiver.waits_s[-1], world.sink.waits_s[-1]) == (0.0, 0.02)
+    world.turns(4, pause_ms=1_000)
+    assert (world.receiver.waits_s[-1], world.sink.waits_s[-1]) == (0.04, 0.0), "Kafka is away"
+    world.sink.deliver()
+    world.turns(2, pause_ms=1)
+    assert world.receiver.waits_s[-1] == 0.0, "and is back"
+
+
+def test_what_the_client_does_not_take_is_waited_for_as_well() -> None:
+    world = World()
+    world.sink.room = 1
+    for number in range(3):
+        world.receiver.signals(number, asset_id=f"car-{number}")
+    world.turns(1)
+    for _ in range(2):
+        world.sink.deliver()
+        world.turns(2, pause_ms=1)
+        assert (world.receiver.waits_s[-1], world.sink.waits_s[-1]) == (0.0, 0.02)
+    world.sink.deliver()
+    world.turns(2, pause_ms=1)
+    assert world.receiver.waits_s[-1] > 0, "nothing is left to send"
+
+
 def test_signals_that_are_stuck_do_not_stop_events() -> None:
     world = World(SpoolLimits(10_000_000, 1_000_000, 4_000), window_bytes_max=5_000)
     world.receiver.signals(*range(50), size=1_000)
