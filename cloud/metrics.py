@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter as Tally
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -68,7 +69,9 @@ class Metrics:
         self.waits = counter("waits", "Times the database or a broker had to be waited for")
         self.partitions = gauge("partitions", "Partitions that this worker reads")
         self.lag_records = gauge("lag_records", "Records in the log after the last one read")
-        self.lag_seconds = gauge("lag_seconds", "Age in Kafka of the last written turn's oldest record; 0 without lag")
+        self._at_hand_ms: deque[int] = deque()
+        self.lag_seconds = gauge("lag_seconds", "Age in Kafka of the oldest record that was read and is not written")
+        self.lag_seconds.set_function(self._lag_s)
         self.carried_records = gauge("carried_records", "Records of busy assets that wait for their turn")
         self.cached_twins = gauge("cached_twins", "Twins in memory, see fold.cached_twins_max")
         self.cached_bytes = gauge("cached_bytes", "What they take, about, see fold.cached_bytes_max")
@@ -108,15 +111,26 @@ class Metrics:
             self.stage_seconds.labels(name).observe(time.perf_counter() - began_s)
             self.stage_cpu_seconds.labels(name).inc(time.thread_time() - cpu_s)
 
+    def begun(self, records: Sequence[Record]) -> None:
+        """A turn has these; it ends with `settled`, in the order of the turns."""
+        self._at_hand_ms.append(min([record.timestamp_ms for record in records]))
+
     def settled(self, records: Sequence[Record], lag_records: int) -> None:
         """A turn is written and its offsets may go."""
+        self._at_hand_ms.popleft()
         for topic, count in Tally([record.topic for record in records]).items():
             self.records.labels(topic).inc(count)
         self.turn_records.observe(len(records))
         self.turn_bytes.observe(sum([len(record.value or b"") for record in records]))
         self.lag_records.set(lag_records)
-        oldest_ms = min([record.timestamp_ms for record in records], default=0)
-        self.lag_seconds.set(max(0.0, time.time() - oldest_ms / 1000) if lag_records else 0.0)
+
+    def _lag_s(self) -> float:
+        """As of now, on the thread that asks: it grows while a server is waited for."""
+        try:
+            oldest_ms = self._at_hand_ms[0]
+        except IndexError:  # all is written
+            return 0.0
+        return max(0.0, time.time() - oldest_ms / 1000)
 
     def count(self, outcomes: Sequence[Outcome]) -> None:
         """What folds that are written now brought."""

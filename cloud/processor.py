@@ -114,6 +114,7 @@ class Processor:
         if not records:
             self.settle()
             return
+        self._metrics.begun(records)
         with self._metrics.step_seconds.time():
             turn = self._open(records)  # step 2
             if self._in_flight is not None and not turn.deliveries.keys().isdisjoint(self._in_flight.turn.deliveries):

@@ -19,9 +19,9 @@ from cloud.outlet import Outlet
 from cloud.processor import Processor
 from cloud.sharing import Sharing
 from cloud.store import Store
-from tests.cloud_story import hot
+from tests.cloud_story import facts, hot
 from tests.cloud_worker import World
-from tests.cloud_world import TOPIC_OF, record
+from tests.cloud_world import NOW_MS, TOPIC_OF, record
 
 
 class Slow(Store):
@@ -137,7 +137,28 @@ def test_a_worker_that_waits_for_rebuilt_twins_has_done_what_it_read_and_forgets
 
 
 def _conflicts(worker: Processor) -> float | None:
-    return worker._metrics.registry.get_sample_value("fleetfold_cloud_conflicts_total")
+    return _told(worker, "conflicts_total")
+
+
+def _told(worker: Processor, name: str, **labels: str) -> float | None:
+    return worker._metrics.registry.get_sample_value(f"fleetfold_cloud_{name}", labels)
+
+
+def test_turns_show_in_the_metrics(world: World) -> None:
+    again, junk = record("a", hot(2)), Record(TOPIC_OF["signals"], "g1", 0, 2, b"a", b"junk", NOW_MS)
+    worker = world.worker([again], [again, record("a", hot(3), 1), junk, *facts().values()])
+    worker.turn()
+    worker.turn()
+    assert _told(worker, "records_total", topic=TOPIC_OF["signals"]) == 5
+    assert _told(worker, "records_total", topic="asset.roles.v1") == 1
+    counted = ("messages_folded_total", "duplicates_total", "records_replayed_total", "twins_written_total")
+    assert [_told(worker, name) for name in counted] == [3, 2, 2, 2]
+    assert _told(worker, "dead_letters_total", reason="not_decodable") == 1
+    assert _told(worker, "facts_total", type="role") == 1
+    assert (_told(worker, "turn_records_count"), _told(worker, "turn_records_sum")) == (2, 8)
+    assert (_told(worker, "age_seconds_count"), _told(worker, "lag_seconds")) == (4, 0)
+    for stage in ("poll", "open", "load", "fold", "detect", "encode", "tell", "write", "link", "commit"):
+        assert _told(worker, "stage_seconds_count", stage=stage) == 2, stage
 
 
 def test_workers_that_alternate_on_one_asset_count_each_frame_once(world: World) -> None:

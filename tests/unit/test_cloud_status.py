@@ -52,7 +52,9 @@ def test_a_workers_page_is_read_as_its_metrics_were_set() -> None:
     metrics.dead_letters.labels("wrong_shape").inc(2)
     metrics.dead_letters.labels("bad_time").inc()
     metrics.age_seconds.observe([0.2] * 98 + [4.0] * 2)
-    metrics.settled([record("a", [frame(1, {})]), record("b", [frame(1, {})])], 0)
+    turn = [record("a", [frame(1, {})]), record("b", [frame(1, {})])]
+    metrics.begun(turn)
+    metrics.settled(turn, 0)
     with metrics.stage("fold"):
         pass
     found = workers.worker("u", True, workers._samples(generate_latest(metrics.registry).decode()))
