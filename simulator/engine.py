@@ -21,18 +21,20 @@ from simulator import (
     identity,
     quirks,
     readings,
+    reporters,
+    samples,
     updates,
 )
 from simulator.arrays import Flags, Floats, Rows, stream, where_true
 from simulator.cells import Assets, Cells
 from simulator.devices import Devices, Message
-from simulator.encode import Reporter
 from simulator.faults import MODEM_KINDS, Fault
 from simulator.links import LOST_DB, Links, Outage
 from simulator.misbehave import Misbehaviour
 from simulator.news import News, Told
 from simulator.plans import Mode
 from simulator.quirks import Quirks
+from simulator.reporters import Reporter
 from simulator.settings import QuirkSection, SimulatorSettings
 from simulator.sightings import FaultReport, Sightings
 from simulator.updates import Campaign, Update
@@ -84,7 +86,7 @@ class Engine:
             table = readings.vehicle_table(self.fleet, readings.trouble_codes(planned))
         else:
             table = readings.station_table(self.fleet, self.vehicles.devices.ids)
-        return encode.create(table, boxes, self.interval_steps)
+        return reporters.create(table, boxes, self.interval_steps)
 
     def _kind_of(self, device: int) -> Kind:
         return Kind.VEHICLE if device < len(self.vehicles.devices) else Kind.STATION
@@ -159,6 +161,10 @@ class Engine:
             for row in where_true(boxes.awake).tolist():
                 yield self.quirks.bent(boxes.stop(row, self.now_ms), self.now_s)
 
+    def _due(self, boxes: Devices) -> Flags:
+        """Which devices report at this step of the clock."""
+        return reporters.due(boxes, self.steps, self.interval_steps)
+
     def _wake(self, reporter: Reporter) -> list[Message]:
         """Devices that restart on their own go dark; those whose time has come, or who have news, begin a session."""
         boxes = reporter.devices
@@ -167,11 +173,11 @@ class Engine:
             boxes.awake[row] = False
             boxes.returns_at_s[row] = self.now_s + _DARK_S
         farewells = self._update(boxes)
-        wakes = encode.due(boxes, self.steps, self.interval_steps) & (self.now_s >= boxes.returns_at_s)
+        wakes = self._due(boxes) & (self.now_s >= boxes.returns_at_s)
         wakes[list(self.news.forced[boxes.kind])] = True
         births = []
         for row in where_true(wakes & ~boxes.awake).tolist():
-            encode.begin_session(reporter, row)
+            reporters.begin_session(reporter, row)
             births.append(boxes.boot(row, self.now_ms))
         return farewells + births
 
@@ -188,12 +194,11 @@ class Engine:
 
     def _report(self, reporter: Reporter) -> list[Message]:
         boxes = reporter.devices
-        samples = where_true(encode.samples_due(reporter, self.steps, self.interval_steps))
-        if len(samples):
-            encode.sample(
-                reporter, samples, readings.fast_of_vehicles(reporter.table, self.fleet, samples), self.now_ms
-            )
-        reports = encode.due(boxes, self.steps, self.interval_steps) & boxes.awake
+        sampled = where_true(samples.due(reporter, self.steps, self.interval_steps))
+        if len(sampled):
+            values = readings.fast_of_vehicles(reporter.table, self.fleet, sampled)
+            samples.keep(reporter, sampled, values, self.now_ms)
+        reports = self._due(boxes) & boxes.awake
         reports[list(self.news.forced[boxes.kind])] = True
         self._said[boxes.kind] = reports
         rows, made = where_true(reports), []
@@ -238,7 +243,7 @@ class Engine:
         boxes = self.vehicles.devices
         rests = (self.fleet.plans.mode == Mode.PARKED) & (self.fleet.mode_s > self.settings.sleep_after_s)
         soon = self.fleet.plans.departs_s - self.fleet.now_s < 120.0
-        sleepy: Flags = boxes.awake & boxes.sleeps & rests & ~soon & encode.due(boxes, self.steps, self.interval_steps)
+        sleepy: Flags = boxes.awake & boxes.sleeps & rests & ~soon & self._due(boxes)
         rows = where_true(sleepy)
         boxes.returns_at_s[rows] = np.inf
         return [boxes.stop(row, self.now_ms) for row in rows.tolist()]

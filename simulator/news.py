@@ -10,9 +10,9 @@ import numpy as np
 
 from simulator import breakdown, consequences, happenings, readings
 from simulator.arrays import Floats, where_true
-from simulator.encode import Reporter
 from simulator.faults import CODE_KINDS, ISOLATION_CAUSE, WORN_CAUSE, Fault, FaultKind
 from simulator.fleet import Fleet, Happened
+from simulator.reporters import Reporter
 from simulator.sightings import Sightings
 from wire.messages import AnyEvent, LifecycleStep, Scalar
 from wire.topics import Kind

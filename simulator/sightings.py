@@ -9,8 +9,8 @@ import numpy as np
 
 from simulator import visibility
 from simulator.arrays import Flags, where_true
-from simulator.encode import Reporter
 from simulator.faults import DETECTOR_OF, MODEM_KINDS, Fault, FaultKind
+from simulator.reporters import Reporter
 from wire.topics import Kind
 
 

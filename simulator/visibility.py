@@ -16,9 +16,9 @@ import numpy as np
 from simulator.arrays import Flags, Floats, Rows
 from simulator.columns import Table
 from simulator.condition import WHEELS
-from simulator.encode import Reporter
 from simulator.faults import FaultKind
 from simulator.readings import SYSTEM_STATES
+from simulator.reporters import Reporter
 
 _AT_REST: Final = tuple(SYSTEM_STATES.index(state) for state in ("LOCK", "OFF"))
 _FAULTED: Final = 2.0
