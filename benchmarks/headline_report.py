@@ -22,6 +22,7 @@ _SIMULATOR_SHARE_MAX: Final = 0.6
 _VEHICLES: Final = 100_000
 _FRAMES_PER_S: Final = 10_000
 _RATE_KEPT: Final = 0.99
+"""What is on its way when measuring begins is not as much as when it ends."""
 _WINDOW_S: Final = 5.0
 _WAITING: Final = (headline_run.IN_BROKER, headline_run.IN_SPOOL, headline_run.IN_KAFKA)
 
@@ -114,7 +115,14 @@ def _headline(outcome: Outcome) -> list[Row]:
         Row("measured for", plan.duration_s, "s"),
         Row("signals per frame", plan.signals, ""),
         Row("frames sent", rate(outcome, "sent_frames"), "1/s", wanted),
-        Row("frames folded", folded, "1/s", wanted, f">= {_FRAMES_PER_S}", folded >= _RATE_KEPT * _FRAMES_PER_S),
+        Row(
+            "frames folded",
+            folded,
+            "1/s",
+            wanted,
+            f">= {_FRAMES_PER_S}, within 1 %",
+            folded >= _RATE_KEPT * _FRAMES_PER_S,
+        ),
         Row("age when visible p50", percentile(ages, 50), "s"),
         Row("age when visible p99", p99_s, "s", None, f"< {AGE_S_MAX:g}", bool(ages) and p99_s < AGE_S_MAX),
         Row("age when visible max", max(ages, default=0.0), "s"),

