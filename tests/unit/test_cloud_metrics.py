@@ -55,6 +55,7 @@ def test_lag_is_the_age_of_the_oldest_record_at_hand_and_grows_while_it_is_not_w
     time.sleep(0.02)
     assert _lag_s(metrics) > before_s
     metrics.begun(second)
+    assert _lag_s(metrics) > before_s
     metrics.settled(first, 1)
     assert 10 <= _lag_s(metrics) < 12
     metrics.settled(second, 0)
