@@ -43,12 +43,18 @@ def _owner(world: World, asset: Expected, twin: Document, now_ms: int) -> Iterat
 def _life(asset: Expected, twin: Document) -> Iterator[str]:
     if not asset.steps:
         return
-    _, last = max(asset.steps)
+    ts_ms, last = max(asset.steps)
     lifecycle, actual = twin.get("lifecycle") or {}, twin.get("attributes") or {}
     if lifecycle.get("state") != last:
         yield f"lifecycle is {lifecycle.get('state')!r}, expected {last!r}"
+    since_ms = times.ms(lifecycle["since"]) if lifecycle.get("since") else None
+    if since_ms != ts_ms:
+        yield f"lifecycle is so since {times.said(since_ms) if since_ms else None}, expected {times.said(ts_ms)}"
     yield from _steps(asset, lifecycle.get("steps", []))
-    for name, value in expect.attributes(asset).items():
+    told = expect.attributes(asset)
+    for name in sorted(actual.keys() - told.keys()):
+        yield f"attribute {name} was never told"
+    for name, value in told.items():
         if actual.get(name) != value:
             shown = "" if name == "vin" else f" {actual.get(name)!r}, expected {value!r}"  # a VIN is personal data
             yield f"attribute {name} is not as told{shown}"

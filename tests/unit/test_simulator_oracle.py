@@ -80,6 +80,7 @@ TWIN = {
     "owner": {"customer_id": "cust-1", "display_name": "Ada New", "role": "owner", "since": _at(START_MS - 1_000)},
     "lifecycle": {
         "state": "delivered",
+        "since": _at(START_MS - 5_000),
         "steps": [
             {"step": "built", "ts": _at(START_MS - 9_000)},
             {"step": "delivered", "ts": _at(START_MS - 5_000), "place": "Ulm", "odometer_m": 12, "reference": "WO-1"},
@@ -146,6 +147,14 @@ def _set(twin, path, value):
         ("owner/since", _at(START_MS), "wrong", "owner's since_ms"),
         ("owner", None, "wrong", "owner's customer_id is None"),
         ("lifecycle/state", "built", "wrong", "lifecycle is 'built', expected 'delivered'"),
+        (
+            "lifecycle/since",
+            _at(START_MS),
+            "wrong",
+            "lifecycle is so since 2026-05-28T06:30:00.000+00:00, expected 2026",
+        ),
+        ("lifecycle/since", None, "wrong", "lifecycle is so since None, expected 2026-05-28T06:29:55.000+00:00"),
+        ("attributes/color", "pink", "wrong", "attribute color was never told"),
         ("lifecycle/steps/1/odometer_m", 13, "wrong", "+00:00: odometer_m is 13, expected 12"),
         (
             "lifecycle/steps/1/place",
@@ -396,7 +405,7 @@ def test_a_vin_is_never_printed(tmp_path):
     world = expect.World()
     step = LifecycleStep(1, CAR, Kind.VEHICLE, "built", START_MS, Attributes(vin="9Z1ABCDE7R0000001"))
     world.asset(CAR).steps[step.ts, step.step] = step
-    life = {"state": "built", "steps": [{"step": "built", "ts": _at(START_MS)}]}
+    life = {"state": "built", "since": _at(START_MS), "steps": [{"step": "built", "ts": _at(START_MS)}]}
     twin = {"lifecycle": life, "attributes": {"vin": "other"}, "signals": {}}
     (found,) = _found(world, twin, {})
     assert "vin" in found.text
