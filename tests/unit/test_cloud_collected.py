@@ -2,6 +2,7 @@
 
 from cloud.fold import fold
 from cloud.twin import Twin
+from cloud.window import RISING_INTERVALS_MAX
 from tests.cloud_world import NOW_MS, delivery, frame
 from wire import catalogue
 from wire.topics import Kind
@@ -37,10 +38,14 @@ def test_captured_samples_are_folded_but_are_no_frame_of_the_device() -> None:
 
 
 def test_urgent_captures_may_overtake_frames_with_lower_spool_numbers() -> None:
-    heard = twin()
-    urgent = frame(NOW_MS + 5, {"Vehicle.Speed": 9.0}, None, None, capture="crash", urgent=True)
-    plain = [frame(NOW_MS + at, {"Vehicle.Speed": float(at)}, None, None) for at in (1, 2, 9)]
-    fold(heard, [delivery("car-1", [urgent], 0, first_sequence=50), delivery("car-1", plain, 1, first_sequence=10)])
-    assert heard.counters["duplicates"] == 0
-    assert (heard.counters["frames"], heard.counters["samples"]) == (3, 4)
-    assert heard.signals == {SPEED: (9.0, NOW_MS + 9)}
+    """However many they are: more than a window remembers pieces of what is missing below them."""
+    heard, captures = twin(), RISING_INTERVALS_MAX + 5
+    urgent = [
+        frame(NOW_MS + n, {"Vehicle.Speed": 9.0}, None, None, capture="crash", urgent=True) for n in range(captures)
+    ]
+    plain = [frame(NOW_MS + 1_000 + at, {"Vehicle.Speed": float(at)}, None, None) for at in (1, 2, 9)]
+    ahead = [delivery("car-1", [one], n, first_sequence=500 + 10 * n) for n, one in enumerate(urgent)]
+    fold(heard, [*ahead, delivery("car-1", plain, captures, first_sequence=10)])
+    assert heard.counters["duplicates"] == heard.counters["uncertain"] == 0
+    assert (heard.counters["frames"], heard.counters["samples"]) == (3, 3 + captures)
+    assert heard.signals == {SPEED: (9.0, NOW_MS + 1_009)}

@@ -1,5 +1,6 @@
 """Detectors, the latch and the life of a finding."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -139,16 +140,45 @@ def test_severity_rises_at_once_and_does_not_fall_while_open() -> None:
     assert [change["severity"] for change in asset.changes if "status" in change] == ["service", "critical"]
 
 
-def test_what_comes_back_within_a_day_is_the_same_anomaly() -> None:
-    asset = Asset()
-    for start in (0, 60):
-        asset.every_minute(range(start, start + 5), {COOLANT: 112.0})
-        asset.every_minute(range(start + 5, start + 15), {COOLANT: 90.0})
-    two_days = 2 * 24 * 60
-    asset.every_minute(range(two_days, two_days + 5), {COOLANT: 112.0})
+@pytest.mark.parametrize("at_once", [False, True])
+def test_what_comes_back_within_a_day_is_the_same_anomaly(at_once: bool) -> None:
+    asset, two_days = Asset(), 2 * 24 * 60
+    hot = [minute for start in (0, 60, two_days) for minute in range(start, start + 5)]
+    well = [minute for start in (5, 65) for minute in range(start, start + 10)]
+    celsius = dict.fromkeys(hot, 112.0) | dict.fromkeys(well, 90.0)
+    story = [(minute * MINUTE_MS, {COOLANT: celsius[minute]}) for minute in sorted(celsius)]
+    for part in [story] if at_once else [[one] for one in story]:
+        asset.hears(*part)
     ids = [change["_id"] for change in asset.changes if change.get("status") == "open"]
     assert len(ids) == 3
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_that_a_finding_lasts_is_said_every_five_minutes_at_the_most() -> None:
+    """Not with each frame: it would be a write more of each."""
+    asset = Asset()
+    asset.every_minute(range(60), {COOLANT: 112.0})
+    lasting = [change["last_ms"] for change in asset.changes if "status" not in change]
+    assert len(lasting) in (11, 12)
+    assert all(later - earlier == findings.EXTEND_EVERY_MS for earlier, later in itertools.pairwise(lasting))
+
+
+def test_a_state_that_says_open_without_a_finding_is_not_open() -> None:
+    """The two may come from different twins, as after a rebuild from the middle of the log: the finding counts."""
+    asset = Asset()
+    asset.every_minute(range(5), {COOLANT: 112.0})
+    asset.twin.findings.clear()
+    asset.every_minute(range(5, 20), {COOLANT: 90.0})
+    assert [change["status"] for change in asset.changes if "status" in change] == ["open"]
+    asset.every_minute(range(20, 25), {COOLANT: 112.0})
+    assert asset.open == {"coolant_overheating/engine": "service"}
+
+
+def test_a_detector_that_changed_its_shape_begins_anew() -> None:
+    asset = Asset()
+    asset.twin.detectors["coolant_overheating"] = [1.0] * 17
+    asset.every_minute(range(5), {COOLANT: 112.0})
+    assert asset.open == {"coolant_overheating/engine": "service"}
 
 
 def test_voltage_says_nothing_while_the_car_is_on() -> None:
