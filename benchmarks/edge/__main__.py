@@ -6,6 +6,8 @@ the clock's.
 """
 
 import contextlib
+import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,6 +29,8 @@ LIMIT_ID: Final = "bench-limit"
 _ASSETS: Final = 100
 _WINDOW: Final = 65_535
 _FRAME_BYTES: Final = 300
+_LOOK_S: Final = 0.1
+"""Fifty looks a second at an agent that drains cost it a fifth of its processor time (measured)."""
 
 
 @dataclass(slots=True)
@@ -39,11 +43,13 @@ class Plan:
     """(devices, messages) of the agent's other runs."""
     staged: int
     backlog: int
+    drains: int
+    """How often the backlog is drained, each time beside produce-only."""
     rest_s: float
 
 
-FULL: Final = Plan(300_000, 100_000, ((1_000, 200_000), (10_000, 100_000)), 100_000, 1_000_000, 10.0)
-SMOKE: Final = Plan(20_000, 5_000, (), 10_000, 100_000, 2.0)
+FULL: Final = Plan(300_000, 100_000, ((1_000, 200_000), (10_000, 100_000)), 100_000, 1_000_000, 5, 10.0)
+SMOKE: Final = Plan(20_000, 5_000, (), 10_000, 100_000, 1, 2.0)
 
 
 @dataclass(slots=True)
@@ -174,17 +180,26 @@ class Bench:
             self.add(f"stage {stage}", cpu_us, "CPU µs/msg")
 
     def _backlog(self) -> None:
-        say(f"a backlog of {self.plan.backlog} messages")
-        directory = self.world.directory / "spool-backlog"
-        backlog.fill(directory, _ASSETS, self.plan.backlog)
-        made, messages = backlog.parcels(directory)
-        with self.world.agent("spool-backlog") as agent:
-            drained = drain(agent, self.plan.backlog)
-        produce_per_s = backlog.produce_only(self.world.kafka.url, made, messages, self.plan.backlog)
+        """Of several rounds that whose ratio is in the middle: a broker on a JVM becomes faster with each."""
+        say(f"a backlog of {self.plan.backlog} messages, {self.plan.drains} times")
+        filled = self.world.directory / "spool-filled"
+        backlog.fill(filled, _ASSETS, self.plan.backlog)
+        made, messages = backlog.parcels(filled)
+        rounds: list[tuple[float, Drained]] = []
+        for number in range(self.plan.drains):
+            spool = shutil.copytree(filled, self.world.directory / f"spool-backlog-{number}")
+            os.sync()
+            produce_per_s = backlog.produce_only(self.world.kafka.url, made, messages, self.plan.backlog)
+            with self.world.agent(spool.name) as agent:
+                rounds.append((produce_per_s, drain(agent, self.plan.backlog)))
+            shutil.rmtree(spool)
+        rounds.sort(key=lambda each: each[1].per_s / each[0])
+        produce_per_s, drained = rounds[len(rounds) // 2]
+        rss_mb = max(each.rss_mb for _, each in rounds)
         self.add("produce only, the same batches", produce_per_s, "msg/s")
         self.add("backlog, spool to Kafka", drained.per_s, "msg/s", produce_per_s, "≥ 0.8", lambda ratio: ratio >= 0.8)
         self.add("backlog, from the agent's start to the last record", drained.seconds, "s")
-        self.add("backlog, RSS at most", drained.rss_mb, "MB", None, "< 80", lambda value: value < 80)
+        self.add("backlog, RSS at most", rss_mb, "MB", None, "< 80", lambda value: value < 80)
 
     def _rest(self) -> None:
         say("at rest, and at 100 messages a second")
@@ -248,7 +263,7 @@ def drain(agent: Agent, count: int) -> Drained:
     rss_mb, state = 0.0, agent.health()
     begun_s, first_s, first = time.monotonic() - agent.start_s, 0.0, 0
     while state["delivered"] < count:
-        time.sleep(0.02)
+        time.sleep(_LOOK_S)
         state, rss_mb = agent.health(), max(rss_mb, agent.rss_mb)
         if not first and state["delivered"]:
             first_s, first = time.monotonic(), state["delivered"]
