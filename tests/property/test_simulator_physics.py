@@ -27,8 +27,9 @@ _BATTERY = "Vehicle.Powertrain.TractionBattery"
 
 
 def _engine(seed, **fleet):
-    # a second between frames, so that integrals over what was sent mean something
-    size = {"vehicles": 16, "stations": 6, "interval_s": 1, "sleepers": 0.0, "samples_share": 0.0, **fleet}
+    # a second between frames, and nobody dark for an update, so that integrals over what was sent mean something
+    size = {"vehicles": 16, "stations": 6, "interval_s": 1, "sleepers": 0.0, "samples_share": 0.0, "updates": 0.0}
+    size |= fleet
     return Engine(settings(faults=NO_FAULTS, seed=seed, reboots_per_day=0.0, **size), START_MS)
 
 

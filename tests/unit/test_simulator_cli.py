@@ -76,6 +76,7 @@ def test_a_faults_file_with_a_wrong_key_or_none_at_all_is_explained(tmp_path):
     assert "faults.tyre_leek" in answer.stderr
     assert "faults.oil_loss" in answer.stderr
     assert "none.toml" in _call("run", "--truth", tmp_path / "t", "--faults", tmp_path / "none.toml").stderr
+    assert "faults.tyre_leek" in _call("people", "--faults", wrong).stderr
 
 
 def test_an_interval_is_a_whole_number_of_steps(tmp_path):
