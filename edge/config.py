@@ -80,7 +80,7 @@ class EdgeMqttSettings(BrokerSettings):
     """The first broker, and the queue that all share."""
 
     queue_messages_max: int = Field(4_000, ge=1, le=65_535)
-    queue_bytes_max: int = Field(2_097_152, ge=1_048_576)
+    queue_bytes_max: int = Field(1_048_576, ge=1_048_576)
 
     @model_validator(mode="after")
     def _queue_holds_the_window(self) -> Self:
