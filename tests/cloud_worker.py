@@ -24,6 +24,7 @@ class Script:
     def __init__(self, *turns: Sequence[Record]) -> None:
         self.turns = [list(turn) for turn in turns]
         self.lost_ownership = False
+        self.owned = True
         self.committed: list[Record] = []
         self.commits = 0
         self.kept_alive = 0
@@ -45,7 +46,7 @@ class Script:
         self.kept_alive += 1
 
     def owns(self, place: tuple[str, int]) -> bool:
-        return True
+        return self.owned
 
     def hold_back(self, places: set[tuple[str, int]]) -> None:
         self.held_back = places

@@ -105,6 +105,15 @@ def test_after_a_rebalance_twins_are_read_anew(world: World) -> None:
     assert _conflicts(worker) == 0
 
 
+def test_what_waits_of_a_partition_that_was_given_up_is_left_to_its_new_owner(world: World) -> None:
+    worker = world.worker([record("a", [one], offset) for offset, one in enumerate(hot(3))])
+    worker._sharing, script = Sharing(bytes_per_turn_max=1), world.scripts[0]
+    worker.turn()
+    script.owned, script.lost_ownership = False, True
+    worker.turn()
+    assert ([one.offset for one in script.committed], world.twin()["counters"]["frames"]) == ([0], 1)
+
+
 class Closing:
     """A gate that closes after the first turn; what happens while the worker waits."""
 

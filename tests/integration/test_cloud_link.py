@@ -27,6 +27,18 @@ def test_facts_in_any_order_link_the_same_twin(world: World, order: Sequence[str
     assert twin["counters"]["frames"] == 1
 
 
+def test_an_owner_who_was_known_before_the_first_frame_is_shown_with_it(world: World) -> None:
+    """Though nothing more is said of either; also when the worker died after it wrote the twin."""
+    known = facts()
+    world.fold([known["profile"], known["role"]], [known["telemetry"]])
+    owner = world.twin()["owner"]
+    assert owner["customer_id"] == "c1"
+    unlinked: dict[str, Any] = {"$set": {"link.revision": 0}, "$unset": {"owner": 1}}
+    world.store.database["twins"].update_one({"_id": "a"}, unlinked)
+    world.fold([record("a", hot(1, 1), 1)])
+    assert world.twin()["owner"] == owner
+
+
 def test_what_a_customer_did_is_kept_once(world: World) -> None:
     world.fold([booked()], [booked(), booked(1)])
     (kept,) = world.all("activities")

@@ -4,6 +4,7 @@ import itertools
 from typing import Any
 
 import bson
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -185,6 +186,15 @@ def assert_well_formed(document: Document) -> None:
         assert one.times_ms.max() <= int(document["to"]) < hour_ms + HOUR_MS
         if not documents.is_piece(document):
             assert catalogue.BY_NUMBER[number].data_class == document["class"]
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("station", 1), ("vehicle", 0)])
+def test_what_is_notified_of_a_stations_variable_is_kept_of_stations_alone(kind: str, kept: int) -> None:
+    said = {"v": 1, "type": "notify_event", "ts": NOW_MS, "component": "ChargingStation", "trigger": "Delta"}
+    said |= {"variable": "AvailabilityState", "actual_value": "Faulted"}
+    made = record("a", [bytes(msgpack.packb(said))], channel="events", kind=kind)
+    pieces = collect.pieces([made], ALL, NOW_MS)
+    assert sum(piece["samples"] for piece in pieces) == kept
 
 
 @given(log())
