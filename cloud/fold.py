@@ -22,6 +22,8 @@ WINDOWS_MAX: Final = 24
 """Sessions remembered per twin. What claims an older, forgotten session is uncertain."""
 POSITIONS_MAX: Final = 24
 """Partitions remembered per twin: those of three topics, and of what they were before they grew."""
+_RUN_MIN: Final = 4
+"""Messages of a record for which it is worth looking whether they can be folded together."""
 _NAMES: Final = {channel: str(channel) for channel in Channel}
 
 
@@ -50,7 +52,7 @@ def fold(twin: Twin, deliveries: list[Delivery]) -> Outcome:
         if seen is not None and seen.generation == at.generation and at.offset <= seen.offset:
             outcome.replayed += 1
             continue
-        for item in delivery.items:
+        for item in delivery.items[_fold_run(twin, delivery, outcome) :]:
             _fold_item(twin, delivery, item, outcome)
         twin.positions[place] = at
         if delivery.channel is Channel.SIGNALS:
@@ -60,11 +62,48 @@ def fold(twin: Twin, deliveries: list[Delivery]) -> Outcome:
     return outcome
 
 
+def _fold_run(twin: Twin, delivery: Delivery, outcome: Outcome) -> int:
+    """Fold a record's first frames together, as long as each is as almost all are: of one session, with the number that
+    is due, nothing refused, and one sample, newer than all before. Returns how many; the result is that of `_fold_item`
+    for each."""
+    items = delivery.items
+    if len(items) < _RUN_MIN or delivery.channel is not Channel.SIGNALS or delivery.replay is not None:
+        return 0
+    session = items[0].session
+    window = twin.windows.get((_NAMES[Channel.SIGNALS], session))
+    if window is None:
+        return 0
+    due, newest_ms, received_ms, samples = window.next, twin.newest_ms, items[0].received_ms, 0
+    advances: list[tuple[int, dict[int, Value]]] = []
+    for item in items:
+        content = item.content
+        if item.seq != due or type(content) is not Reading or item.session != session:
+            break
+        if len(content.samples) != 1 or content.rejected or content.capture is not None:
+            break
+        sample = content.samples[0]
+        ts_ms, values = sample.ts_ms, sample.values
+        if ts_ms <= newest_ms or not values:
+            break
+        due, newest_ms = due + 1, ts_ms
+        samples += len(values)
+        advances.append((ts_ms, values))
+        if item.received_ms > received_ms:
+            received_ms = item.received_ms
+    if advances:
+        for ts_ms, values in advances:
+            twin.take(ts_ms, values)
+        outcome.advances += advances
+        outcome.folded += len(advances)
+        window.accept_run(len(advances), newest_ms)
+        twin.counters["frames"] += len(advances)
+        twin.counters["samples"] += samples
+        _hear(twin, delivery, received_ms)
+    return len(advances)
+
+
 def _fold_item(twin: Twin, delivery: Delivery, item: Item, outcome: Outcome) -> None:
-    connection = twin.connection
-    if item.received_ms >= connection.last_seen_ms:
-        connection.last_seen_ms = item.received_ms
-        connection.gateway = delivery.gateway
+    _hear(twin, delivery, item.received_ms)
     content = item.content
     if isinstance(content, ConnectionState):
         _connect(twin, content, item.received_ms)
@@ -95,6 +134,13 @@ def _fold_item(twin: Twin, delivery: Delivery, item: Item, outcome: Outcome) -> 
     else:
         twin.counters["events"] += counted
         _fold_event(twin, delivery, item, content, outcome)
+
+
+def _hear(twin: Twin, delivery: Delivery, received_ms: int) -> None:
+    connection = twin.connection
+    if received_ms >= connection.last_seen_ms:
+        connection.last_seen_ms = received_ms
+        connection.gateway = delivery.gateway
 
 
 def _fold_event(twin: Twin, delivery: Delivery, item: Item, content: AnyEvent, outcome: Outcome) -> None:

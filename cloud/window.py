@@ -55,6 +55,11 @@ class Window:
         self.newest_ms = max(self.newest_ms, ts_ms)
         return seen, gaps
 
+    def accept_run(self, count: int, newest_ms: int) -> None:
+        """Remember `count` sequences from `next` on, all new, with rising times up to `newest_ms`."""
+        self.next += count
+        self.newest_ms = max(self.newest_ms, newest_ms)
+
     def _judge(self, seq: int) -> tuple[Seen, int]:
         if seq >= self.next:
             gap = seq - self.next
