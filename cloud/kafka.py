@@ -35,6 +35,9 @@ _LEAVE_LIMIT_S: Final = 5.0
 """Leaving takes a moment, or while no broker answers over a minute, after which the group has noticed by itself. The
 time that no broker was heard before counts, too."""
 _LEAVE_MIN_S: Final = 1.0
+_MOVED: Final = KafkaError.NOT_COORDINATOR
+"""librdkafka 2.16 says so of committed offsets that it asked for, and does not ask again: the partitions are assigned
+and never read (its issue 5586; seen after a broker had hung)."""
 
 
 class Source:
@@ -56,6 +59,7 @@ class Source:
         self._owned: set[Place] = set()
         self.lost_ownership = False
         self._held: list[Record] = []
+        self._unfetched = False
         self._admin = AdminClient({**kafka.QUIET, **settings.client()}, logger=logging.getLogger(__name__))
         self._names = list(names)
         told = kafka_questions.group_protocols(self._admin) if settings.group_protocol == "auto" else None
@@ -126,12 +130,16 @@ class Source:
         return records
 
     def _consume(self, records_max: int, wait_s: float) -> list[Record]:
+        if self._unfetched:
+            log.warning("committed offsets not found", hint="joining again", group=self._settings.group_id)
+            self._join_again()
         records: list[Record] = []
         for message in self._consumer.consume(records_max, wait_s):
             error = message.error()
             if error is not None:
                 self._complaints.hear(error)
                 self._fall_back(error)
+                self._unfetched |= error.code() == _MOVED
             else:
                 records.append(self._record(message))
         return records
@@ -145,9 +153,13 @@ class Source:
                 )
                 return
             self.protocol = "classic"
-            self._consumer.close()
-            self._commits.expect_no_answer()
-            self._consumer = self._join()
+            self._join_again()
+
+    def _join_again(self) -> None:
+        self._unfetched = False
+        self._consumer.close()
+        self._commits.expect_no_answer()
+        self._consumer = self._join()
 
     def done(self, records: list[Record]) -> None:
         """All of these are durable elsewhere: now or a little later, offsets are committed up to the first record of

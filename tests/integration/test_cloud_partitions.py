@@ -3,10 +3,11 @@
 import os
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from cloud import kafka, topics_admin
@@ -166,6 +167,34 @@ class _Unpausable:
 
     def pause(self, partitions: list[TopicPartition]) -> None:
         pass
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
+
+
+def test_a_worker_whose_client_does_not_ask_again_where_to_begin_joins_again(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would have partitions and read none of them, and look well."""
+    line.until(lambda: line.source.assigned > 0)
+    monkeypatch.setattr(line.source, "_consumer", _Lost(line.source._consumer))
+    line.say("a", range(20), 0)
+    line.until(lambda: line.frames("a") == 20)
+    assert line.world.twin("a")["counters"]["duplicates"] == 0
+
+
+class _Lost:
+    """A consumer that was told that the coordinator has moved, and fetches nothing any more."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self._told = False
+
+    def consume(self, _records_max: int, wait_s: float) -> list[Any]:
+        self._told, again = True, self._told
+        time.sleep(wait_s)
+        error = KafkaError(KafkaError.NOT_COORDINATOR, "Failed to fetch committed offsets")
+        return [] if again else [SimpleNamespace(error=lambda: error)]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._consumer, name)
