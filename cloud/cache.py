@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
+from cloud import filling
 from cloud.twin import Twin
 from wire import catalogue
 from wire.topics import Kind
@@ -21,6 +22,7 @@ _POSITION_BYTES: Final = 300
 _FINDING_BYTES: Final = 1_200
 _STATE_BYTES: Final = 250
 _TEXT_BYTES: Final = 50
+_FILLED_BYTES: Final = 500
 _TEXTS: Final = {
     kind: tuple(one.number for one in catalogue.SIGNALS if one.kind is kind and one.type in ("string", "string[]"))
     for kind in Kind
@@ -47,7 +49,19 @@ class Cache:
         held = self._twins.pop(asset_id, None)
         if held is not None:
             self.size_bytes -= held.size_bytes
+            if held.filled is not None:
+                filling.restore(held)
         return held
+
+    def at_hand(self, key: bytes) -> Twin | None:
+        """The twin of a record's key, left where it is."""
+        return self._twins.get(key.decode("utf-8", "replace"))
+
+    def used(self, asset_ids: Iterable[str]) -> None:
+        """These twins, which were left where they are, were used last."""
+        for asset_id in asset_ids:
+            if asset_id in self._twins:
+                self._twins.move_to_end(asset_id)
 
     def written(self, changes: Iterable[tuple[Twin, int]]) -> None:
         """The bytes that documents have now, of twins that were taken: in memory one needs no fewer, so it may have
@@ -77,6 +91,8 @@ def bytes_of(twin: Twin) -> int:
     size = _TWIN_BYTES + _SIGNAL_BYTES * len(values) + _WINDOW_BYTES * len(twin.windows)
     size += _POSITION_BYTES * len(twin.positions) + _STATE_BYTES * (len(twin.detectors) + len(twin.closed))
     size += _FINDING_BYTES * len(twin.findings)
+    if twin.filled is not None:
+        size += _FILLED_BYTES + len(twin.filled.raw)
     for window in twin.windows.values():
         if window.missing:
             size += _INTERVAL_BYTES * len(window.missing)

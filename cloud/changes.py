@@ -19,6 +19,7 @@ from cloud import twin as twins
 from cloud.leaves import Leaves
 from cloud.twin import Twin
 
+_LENGTH: Final = struct.Struct("<i")
 _REST_BYTES: Final = 3_500
 """Room for what a write does not always send: identity, connection, the coarse copies of numbers."""
 _FINDING_BYTES: Final = 1_500
@@ -29,7 +30,8 @@ _COPY: Final = 4
 class Change(Struct, frozen=True, gc=False):
     """`fields`: what `$set` brings; where it is `new`, the whole document. `revision`: what the document must have for
     that. `steady`: nothing that has an index changes. `size_bytes`: of the fold's half of the document then,
-    about, and not less."""
+    about, and not less. `moving`: what a write sends that brings nothing but the same fields with other values; empty:
+    this one was of another kind."""
 
     asset_id: str
     revision: int
@@ -37,6 +39,7 @@ class Change(Struct, frozen=True, gc=False):
     size_bytes: int
     new: bool
     steady: bool
+    moving: bytes = b""
 
     def statement(self) -> Mapping[str, Any]:
         """For a transaction that has seen the revision, as the server's `update` command wants it."""
@@ -53,24 +56,29 @@ def of(twin: Twin, leaves: Leaves) -> Change:
     """What brings the document from `twin.revision` to the next. The twin takes it for held from now on: one whose
     write fails is dropped, and loaded as its document is."""
     held, signals, revision = twins.rarely(twin), _signals(twin, leaves), twin.revision + 1
-    new, steady = twin.new, held == twin.held
-    if steady:
+    new, same = twin.new, held == twin.held
+    if same:
         fields = twins.moving_fields(twin, revision, signals)
         fields["connection.last_seen"] = DatetimeMS(twin.connection.last_seen_ms)
     else:
         fields = twins.fold_fields(twin, revision, signals)
-    search = twins.search_due(twin)
-    if search is not twin.search:
-        fields["search"] = searches.document(search)
-        steady = False
     if new:
         fields = twins.new_document(twin.asset_id, twin.kind) | fields
     elif "connection" in fields:  # but for `silent`, which is the upkeep's
         fields |= {f"connection.{name}": value for name, value in fields.pop("connection").items()}
-    twin.held, twin.search, twin.new = held, search, False
     raw = bson.encode(fields)
+    moving = raw if same and not new else b""
+    search = twins.search_due(twin)
+    if search is not twin.search:
+        raw = _joined(raw, bson.encode({"search": searches.document(search)}))
+    twin.held, twin.search, twin.new = held, search, False
     size_bytes = len(raw) + _unsent_bytes(twin)
-    return Change(twin.asset_id, revision - 1, RawBSONDocument(raw), size_bytes, new, steady)
+    return Change(twin.asset_id, revision - 1, RawBSONDocument(raw), size_bytes, new, raw is moving, moving)
+
+
+def _joined(first: bytes, second: bytes) -> bytes:
+    """The fields of two documents in one."""
+    return _LENGTH.pack(len(first) + len(second) - 5) + first[4:-1] + second[4:]
 
 
 def _signals(twin: Twin, leaves: Leaves) -> RawBSONDocument | None:

@@ -6,6 +6,7 @@ walks only through those stories in which something is, or was, up.
 """
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -74,6 +75,24 @@ def detect(jobs: list[Job]) -> None:
             for detector in DETECTORS:
                 if detector.kind is kind:
                     _run(detector, same_kind, rows)
+
+
+def is_quiet(kind: Kind, numbers: Sequence[int], values: Floats, ts_ms: NDArray[np.int64]) -> base.Flags:
+    """Whether no detector has anything to say, or to remember, of moments `values [assets, numbers]` of assets about
+    which none had before."""
+    columns = [(place, _COLUMN_OF[number]) for place, number in enumerate(numbers) if number in _COLUMN_OF]
+    inputs = np.full((len(values), len(_INPUTS)), np.nan)
+    inputs[:, [column for _, column in columns]] = values[:, [place for place, _ in columns]]
+    touched = {column for _, column in columns}
+    quiet: base.Flags = np.ones(len(values), dtype=np.bool_)
+    for detector in DETECTORS:
+        chosen = _COLUMNS[detector.name]
+        if detector.kind is not kind or touched.isdisjoint(chosen.tolist()):
+            continue
+        memory = np.zeros((len(values), len(detector.subjects), detector.memory_columns))
+        levels = detector.judge(ts_ms / 1000.0, inputs[:, chosen], np.arange(len(values)), memory)
+        quiet &= (levels.max(axis=1) <= base.WELL) & ~memory.any(axis=(1, 2))
+    return quiet
 
 
 class _Rows(NamedTuple):

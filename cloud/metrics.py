@@ -52,6 +52,7 @@ class Metrics:
         counter, gauge = self._counter, self._gauge
         self.records = counter("records", "Kafka records read", "topic")
         self.folded = counter("messages_folded", "Frames and events folded for the first time")
+        self.folded_plainly = counter("messages_folded_plainly", "Those of them that changed nothing but numbers")
         self.duplicates = counter("duplicates", "Messages dropped because the twin had seen them")
         self.uncertain = counter("uncertain", "Messages used but not counted: it is not known whether they were seen")
         self.replayed = counter("records_replayed", "Records at or before a twin's position, skipped")

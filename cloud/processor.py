@@ -9,10 +9,12 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from cloud import detect, effects, facts, findings, fold, inbox, loading
+from cloud import detect, effects, facts, filling, findings, fold, loading, plain
 from cloud.aside import Aside
 from cloud.cache import Cache
 from cloud.detect import Job
+from cloud.filling import Candidate
+from cloud.forms import Forms
 from cloud.gate import Gate
 from cloud.inbox import Record
 from cloud.kafka import Source
@@ -20,9 +22,11 @@ from cloud.linker import Linker
 from cloud.metrics import Metrics
 from cloud.mongo import Document
 from cloud.outlet import Outlet
+from cloud.picking import Part, Picker
 from cloud.sharing import Sharing
 from cloud.store import Store
 from cloud.turn import Delivered, Turn
+from cloud.twin import Twin
 from cloud.writer import Writer
 
 log: Final = structlog.get_logger()
@@ -64,10 +68,12 @@ class Processor:
         metrics: Metrics,
         detecting: bool = True,
         sharing: Sharing | None = None,
+        picker: Picker | None = None,
     ) -> None:
         self._source, self._store, self._cache, self._metrics = source, store, cache, metrics
         self._detecting = detecting
         self._sharing = sharing or Sharing()
+        self._picker, self._forms = picker or Picker(cache.at_hand), Forms()
         self._writer = Writer(outlet, store, linker, metrics)
         self._aside = Aside("fold", 2, source.keep_alive)
         self._in_flight: _InFlight | None = None
@@ -117,7 +123,7 @@ class Processor:
         self._metrics.begun(records)
         with self._metrics.step_seconds.time():
             turn = self._open(records)  # step 2
-            if self._in_flight is not None and not turn.deliveries.keys().isdisjoint(self._in_flight.turn.deliveries):
+            if self._in_flight is not None and not turn.asset_ids.isdisjoint(self._in_flight.turn.asset_ids):
                 self.settle()
             self._fold(turn)  # steps 3 to 5
             self.settle()
@@ -142,18 +148,20 @@ class Processor:
     def _open(self, records: list[Record]) -> Turn:
         turn = Turn(records)
         with self._metrics.stage("open"):
-            for record in records:
+            turn.groups, others = self._picker.pick(records)
+            for record in others:
                 if record.topic in facts.TOPICS:
                     turn.facts.append(record)
-                    continue
-                opened = inbox.open_record(record)
-                turn.letters += [(letter, record.topic) for letter in opened.dead_letters]
-                if opened.delivery is not None:
-                    turn.deliveries[opened.delivery.asset_id].append(opened.delivery)
+                else:
+                    turn.open(record)
         return turn
 
     def _fold(self, turn: Turn) -> None:
         """Steps 3 to 5."""
+        with self._metrics.stage("plain"):
+            turn.plain = plain.fold(turn.groups, self._detecting)
+            for record in turn.plain.left:
+                turn.open(record)
         with self._metrics.stage("load"):
             loading.load(turn, self._cache, self._store, self._documents)  # step 3
         with self._metrics.stage("fold"):
@@ -187,19 +195,34 @@ class Processor:
         """Keep and count what was written, bury what was refused; returns the assets to fold again."""
         refused = Turn([])
         for asset_id, why in delivered.refused.items():
-            loading.give_up(turn.deliveries[asset_id], why, refused)
+            loading.give_up(turn.deliveries_of(asset_id), why, refused)
         self._aside.ask(partial(self._writer.bury, refused.letters))
         gone = delivered.lost | delivered.refused.keys()
         done = [asset for asset in turn.twins if asset.asset_id not in gone] if gone else turn.twins
-        self._cache.written((job.twin, change.size_bytes) for job, change in zip(turn.jobs, turn.changes, strict=True))
-        self._cache.put(done)
-        self._metrics.twins_written.inc(sum(job.twin.asset_id not in gone for job in turn.jobs))
+        plainly = [part for part in turn.plain.parts if part.twin.asset_id not in gone] if gone else turn.plain.parts
+        self._keep(turn, done, plainly)
+        for asset_id in gone:
+            self._cache.take(asset_id)
+        self._metrics.twins_written.inc(sum(job.twin.asset_id not in gone for job in turn.jobs) + len(plainly))
+        self._metrics.folded.inc(len(plainly))
+        self._metrics.folded_plainly.inc(len(plainly))
         self._metrics.count([turn.outcomes[asset.asset_id] for asset in done])
-        deliveries = [delivery for asset in done for delivery in turn.deliveries[asset.asset_id]]
-        self._metrics.age_seconds.observe(
-            [(delivered.written_ms - delivery.items[-1].received_ms) / 1000 for delivery in deliveries]
-        )
+        received = [delivery.items[-1].received_ms for asset in done for delivery in turn.deliveries[asset.asset_id]]
+        received += [part.received_ms for part in plainly]
+        self._metrics.age_seconds.observe([(delivered.written_ms - received_ms) / 1000 for received_ms in received])
         return delivered.lost
+
+    def _keep(self, turn: Turn, done: list[Twin], plainly: list[Part]) -> None:
+        """In memory."""
+        several = list(zip(turn.jobs, turn.changes, strict=True))
+        written = [
+            Candidate(job.twin, turn.deliveries[change.asset_id], turn.outcomes[change.asset_id], change)
+            for job, change in several
+        ]
+        filling.fill(written, self._forms, self._picker.few)
+        self._cache.written((job.twin, change.size_bytes) for job, change in several)
+        self._cache.put(done)
+        self._cache.used([part.twin.asset_id for part in plainly])
 
     def _documents(self, asset_ids: Sequence[str]) -> list[Document]:
         return self._aside.ask(lambda: self._store.load(asset_ids))

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from cloud import leaves, upgrades
 from cloud import search as searches
+from cloud.forms import Filled
 from cloud.leaves import RANK
 from cloud.search import Search
 from cloud.upgrades import SCHEMA_VERSION
@@ -20,8 +21,8 @@ from wire import catalogue
 from wire.catalogue import Value
 from wire.topics import Kind
 
-_LATITUDE: Final = catalogue.BY_PATH["Vehicle.CurrentLocation.Latitude"].number
-_LONGITUDE: Final = catalogue.BY_PATH["Vehicle.CurrentLocation.Longitude"].number
+LATITUDE: Final = catalogue.BY_PATH["Vehicle.CurrentLocation.Latitude"].number
+LONGITUDE: Final = catalogue.BY_PATH["Vehicle.CurrentLocation.Longitude"].number
 _RANK: Final = {"watch": 1, "service": 2, "critical": 3}
 COUNTERS: Final = ("frames", "events", "samples", "gaps", "duplicates", "late", "uncertain", "rejected")
 
@@ -90,10 +91,10 @@ class Twin:
     latest. Both dictionaries are replaced and never changed: others may keep them. `inputs`: the detectors' view of the
     values, once they have looked. `search`: the coarse copies that its document has, `held`: what else it has, each
     None when it has none or not as it should be; `new`: there is no document yet; `size_bytes`: in memory, as
-    last estimated. `positions`: by topic and partition,
-    since a topic that grows moves an asset to another one while the old one is still being read. `heard`: messages of
-    the signals channel so far, whatever became of them: how far in the log the detectors are, the same for every worker
-    however it cuts the log."""
+    last estimated. `filled`: its document's bytes, while these are ahead of the twin (`cloud/filling.py`).
+    `positions`: by topic and partition, since a topic that grows moves an asset to another one while the old one is
+    still being read. `heard`: messages of the signals channel so far, whatever became of them: how far in the log the
+    detectors are, the same for every worker however it cuts the log."""
 
     asset_id: str
     kind: Kind
@@ -107,6 +108,7 @@ class Twin:
     held: Held | None = field(default=None, compare=False)
     new: bool = field(default=False, compare=False)
     size_bytes: int = field(default=0, compare=False)
+    filled: Filled | None = field(default=None, compare=False)
     connection: Connection = field(default_factory=Connection)
     counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
     positions: dict[tuple[str, int], Position] = field(default_factory=dict)
@@ -212,7 +214,7 @@ def search_due(twin: Twin) -> Search:
 
 
 def _place(twin: Twin) -> tuple[Any, Any] | None:
-    latitude, longitude = twin.values.get(_LATITUDE), twin.values.get(_LONGITUDE)
+    latitude, longitude = twin.values.get(LATITUDE), twin.values.get(LONGITUDE)
     return None if latitude is None or longitude is None else (longitude, latitude)
 
 

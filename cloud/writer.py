@@ -60,16 +60,16 @@ class Writer:
 
     def _write(self, turn: Turn) -> Delivered:
         """The twins; `lost` are those to fold again, `refused` those that the database will not have."""
-        changed = [job.twin for job in turn.jobs]
-        written = self._store.write_twins(turn.changes)
-        refused = {changed[index].asset_id: why for index, why in written.refused.items()}
+        several = turn.changes + turn.plain.changes
+        written = self._store.write_twins(several)
+        refused = {several[index].asset_id: why for index, why in written.refused.items()}
         self._metrics.largest_twin_bytes.set(self._store.largest_twin_bytes)
         self._metrics.alone.set(self._store.alone)
         self._metrics.apart.set(self._store.apart)
-        lost = {changed[index].asset_id for index in written.behind} - refused.keys()
+        lost = {several[index].asset_id for index in written.behind} - refused.keys()
         self._metrics.conflicts.inc(len(lost))
-        for asset in changed:
-            asset.revision += 1
+        for job in turn.jobs:
+            job.twin.revision += 1
         return Delivered(lost, refused, time.time() * 1000)
 
     def _link(self, turn: Turn) -> None:

@@ -12,6 +12,7 @@ from cloud.effects import Outgoing
 from cloud.inbox import Record
 from cloud.linker import Linker
 from cloud.metrics import Metrics
+from cloud.picking import Picker
 from cloud.processor import Processor
 from cloud.store import Store
 from runtime.settings import MongoSettings
@@ -84,7 +85,9 @@ class World:
         kept = at or self.store
         linker = Linker(kept, lambda: self.now_ms)
         self.scripts.append(Script(*turns))
-        return Processor(self.scripts[-1], self.drawer, kept, linker, Cache(1000), Metrics())  # type: ignore[arg-type]  # same verbs
+        cache = Cache(1000)
+        picker = Picker(cache.at_hand, few=1)
+        return Processor(self.scripts[-1], self.drawer, kept, linker, cache, Metrics(), picker=picker)  # type: ignore[arg-type]  # same verbs
 
     def fold(self, *turns: Sequence[Record]) -> None:
         worker = self.worker(*turns)

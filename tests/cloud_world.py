@@ -37,6 +37,7 @@ def record(
     first_sequence: int | None = None,
     received_ms: Iterable[int] | None = None,
     replay: str | None = None,
+    gateway: str = "gw",
 ) -> Record:
     """A Kafka record that holds one batch."""
     first = offset * 100 if first_sequence is None else first_sequence
@@ -45,7 +46,7 @@ def record(
         "kind": kind,
         "asset_id": asset_id,
         "channel": channel,
-        "gateway": "gw",
+        "gateway": gateway,
         "epoch": "e1",
         "first_sequence": first,
         "sequence_offsets": list(range(len(payloads))),

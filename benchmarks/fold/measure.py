@@ -23,7 +23,7 @@ from runtime.settings import KafkaSettings
 from wire import topics
 
 RATE_PER_S: Final = 10_000
-STAGES: Final = ("poll", "open", "load", "fold", "detect", "encode", "tell", "write", "link", "commit")
+STAGES: Final = ("poll", "open", "plain", "load", "fold", "detect", "encode", "tell", "write", "link", "commit")
 LIMIT_S: Final = 180.0
 SINK_TOPIC: Final = "sink.documents"
 

@@ -13,6 +13,7 @@ from cloud.effects import Outgoing
 from cloud.inbox import Record
 from cloud.linker import Linker
 from cloud.metrics import Metrics
+from cloud.picking import Picker
 from cloud.processor import Processor
 from cloud.store import Store
 from tests.cloud_worker import Drawer, World, fact
@@ -139,17 +140,20 @@ class Reader:
         return 0
 
 
-def work(world: World, log: Log, fate: Fate, chance: random.Random) -> None:
-    """A worker's life, to the end of the log or to its own."""
+def work(world: World, log: Log, fate: Fate, chance: random.Random) -> float:
+    """A worker's life, to the end of the log or to its own. Returns how many frames were folded plainly."""
     store = MortalStore(world, fate)
     outlet = MortalOutlet(world.drawer, fate)
     reader = Reader(log, fate, chance)
-    worker = Processor(reader, outlet, store, Linker(store, lambda: NOW_MS), Cache(2), Metrics())  # type: ignore[arg-type]  # same verbs
+    linker, cache, metrics = Linker(store, lambda: NOW_MS), Cache(4), Metrics()
+    picker = Picker(cache.at_hand, few=1)
+    worker = Processor(reader, outlet, store, linker, cache, metrics, picker=picker)  # type: ignore[arg-type]  # same verbs
     try:
         while not log.drained:
             worker.advance()
     finally:
         worker._aside.close()
+    return metrics.folded_plainly._value.get()
 
 
 def story() -> list[Record]:
@@ -165,6 +169,10 @@ def story() -> list[Record]:
             for seq in range(first, first + count)
         ]
 
+    def steady(asset_id: str, seq: int, offset: int) -> Record:
+        said = frame(NOW_MS + seq * 1_000, {SPEED: seq + 0.5, COOLANT: 80.0 + seq}, "s", seq)
+        return record(asset_id, [said], offset, partition=1, received_ms=[NOW_MS + seq * 1_000])
+
     bare = [frame(NOW_MS + n, {SPEED: n}, None, None) for n in range(3)]
     return [
         record("a", hot(0, 3), 0),
@@ -175,6 +183,7 @@ def story() -> list[Record]:
         record("a", hot(10, 8, temperature=80.0), 5),
         Record("fleet.signals.v1", "g1", 0, 6, b"a", b"poison", NOW_MS),
         record("a", hot(18, 6), 7),
+        *[steady("xyz"[place % 3], place // 3, place) for place in range(18)],
         record("a", [bytes(msgpack.packb(trip))], 0, channel="events"),
         record("a", [bytes(msgpack.packb(birth))], 0, channel="connection"),
         fact("asset.roles.v1", "a", {**role, "recorded_ms": NOW_MS}, 0),
@@ -218,7 +227,7 @@ def clear(world: World) -> None:
 def test_a_crash_at_any_point_leaves_what_there_would_be_without_it(world: World) -> None:
     """Before and after each exchange with MongoDB and Kafka, one after the other until there is no further one; the
     next worker cuts the log differently."""
-    work(world, Log(story()), Fate(None), random.Random(0))
+    assert work(world, Log(story()), Fate(None), random.Random(0)) > 0
     calm = left(world)
     assert len(calm["anomalies"]) == 1
     assert {topic for topic, *_ in calm["told"]} == {"fleet.signals.v1.dlq", "twin.anomalies.v1", "asset.roles.v1.dlq"}
@@ -266,7 +275,9 @@ def test_two_workers_on_the_same_partitions_leave_what_one_would(world: World) -
             reader = Reader(log, Fate(None), random.Random(chance.random()))
             store = Store(world.client, world.settings, lambda: None)
             linker = Linker(store, lambda: NOW_MS)
-            workers.append(Processor(reader, world.drawer, store, linker, Cache(100), Metrics()))  # type: ignore[arg-type]  # same verbs
+            cache = Cache(100)
+            picker = Picker(cache.at_hand, few=1)
+            workers.append(Processor(reader, world.drawer, store, linker, cache, Metrics(), picker=picker))  # type: ignore[arg-type]  # same verbs
         while not all(log.drained for log in logs):
             workers[chance.randint(0, 1)].advance()
         assert left(world) == calm, f"seed {seed}"
