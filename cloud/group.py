@@ -12,6 +12,11 @@ PROTOCOLS: Final = "group.coordinator.rebalance.protocols"
 _CLASSIC_ONLY: Final = ("session.timeout.ms", "partition.assignment.strategy")
 """With the next-generation protocol the broker decides these, and librdkafka refuses them."""
 
+_CONSUMER: Final = {"group.protocol": "consumer", "group.remote.assignor": "range"}
+"""Kafka's default, `uniform`, shares out the sum of all topics' partitions and keeps what a member has topic by topic:
+the first of two workers would keep all of `fleet.signals.v1`, or none of it. `range` shares each topic, and gives all
+channels of an asset to one worker, so that two do not write the same twin."""
+
 
 def choose(choice: Choice, told: str | None) -> Protocol:
     """The protocol to speak. `auto`: KIP-848's where the broker told `PROTOCOLS` with it, since a rebalance there
@@ -24,4 +29,4 @@ def choose(choice: Choice, told: str | None) -> Protocol:
 def settings(spoken: Protocol) -> dict[str, Any]:
     """librdkafka settings of a consumer."""
     common = {name: value for name, value in kafka.CONSUMER.items() if name not in _CLASSIC_ONLY}
-    return kafka.CONSUMER if spoken == "classic" else {**common, "group.protocol": "consumer"}
+    return kafka.CONSUMER if spoken == "classic" else {**common, **_CONSUMER}

@@ -152,3 +152,25 @@ def test_a_broker_that_knows_the_protocol_but_has_it_switched_off_is_read_the_cl
     until(lambda: source.assigned > 0, source)
     assert source.protocol == "classic"
     source.close()
+
+
+@pytest.fixture
+def modern(processes: Processes, tmp_path: Path, apache_kafka_available: None) -> Iterator[str]:
+    with apache_kafka.ApacheKafka(processes, tmp_path) as server:
+        yield server.url
+
+
+def test_workers_share_each_topic_and_not_only_their_sum(modern: str) -> None:
+    """Almost all that a fleet says is of one topic: whoever had none of its partitions would have nothing to do. Who
+    comes later gets half of it as well, and all that is said of an asset is heard by one of them."""
+    create(modern)
+    settings = ConsumerSettings(bootstrap_servers=modern, batch_wait_ms=50)
+    first = kafka.Source(settings)
+    until(lambda: first.assigned > 0, first)
+    whole = first.assigned
+    second = kafka.Source(settings)
+    until(lambda: second.assigned > 0 and first.assigned + second.assigned == whole, first, second)
+    shares = {tuple(first.owns((topic, number)) for number in range(PARTITIONS)) for topic in kafka.TOPICS}
+    assert [sum(share) for share in shares] == [PARTITIONS / 2]
+    first.close()
+    second.close()
