@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import pymongo
 import typer
 
-from benchmarks.fold import connect, limits, workload
+from benchmarks.fold import connect, limits, service, workload
 from benchmarks.fold.measure import (
     LIMIT_S,
     SINK_TOPIC,
@@ -27,12 +27,14 @@ from benchmarks.fold.measure import (
 )
 from benchmarks.fold.workload import Workload
 from local import processes
-from local.servers import apache_kafka, apache_kafka_jars, kafka
+from local.servers import apache_kafka_jars, kafka
 from local.servers.base import Server, ServerError
 from wire import topics
 
 _ROOM: Final = {"FOLD__CACHED_TWINS_MAX": "200000"}
 A_TURNS: Final = 48
+A_BACKLOG_TURNS: Final = 120
+"""A turn of the service takes three of these at once: there should be many, also for each of two workers."""
 B_TURNS: Final = 5
 _PARTS: Final = "A,B,C,tansu,workers"
 
@@ -95,7 +97,7 @@ def scenario_a(bench: Bench, broker: Server, workers: int = 1, seconds: int = 0)
     fresh_topics(broker)
     with bench.fold(broker, "bench_A", _ROOM, workers) as fold:
         greet(fold, broker, work, 0)
-        rate = burst(bench, name, fold, broker, work, range(1, A_TURNS))
+        rate = burst(bench, name, fold, broker, work, range(1, A_BACKLOG_TURNS))
         if seconds:
             paced(bench, "A", fold, broker, work._replace(interval_ms=1_000), seconds)
     bench.drop("bench_A")
@@ -183,7 +185,7 @@ def measure(bench: Bench, wanted: set[str], seconds: int) -> None:
     """All parts that are wanted, one after the other."""
     try:
         apache_kafka_jars.directory(bench.owner)
-        broker: Server = apache_kafka.ApacheKafka(bench.owner, bench.directory / "apache").start()
+        broker: Server = service.PatientKafka(bench.owner, bench.directory / "apache").start()
     except apache_kafka_jars.UnavailableError as error:
         bench.note(f"without Apache Kafka: {error}")
         broker, bench.with_sink = kafka.Tansu(bench.owner, bench.directory / "tansu").start(), False

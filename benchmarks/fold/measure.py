@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from benchmarks.report import Report
 from cloud import topics_admin
 from cloud.config import TopicSettings
 from local import processes
-from local.servers import mongo
+from local.servers import kafka, mongo
 from local.servers.base import Server
 from runtime.settings import KafkaSettings
 from wire import topics
@@ -50,7 +51,7 @@ class Bench:
         """A service, not started yet."""
         self._runs += 1
         told = service.environment(broker.url, self.mongod.url, database) | settings
-        return Fold(self.owner, self.directory / f"fold-{self._runs}", told, workers)
+        return Fold(self.owner, self.directory / f"fold-{self._runs}", told, workers, (self.mongod, broker))
 
     def drop(self, database: str) -> None:
         """Forget a database: the disk is not what is measured."""
@@ -86,13 +87,21 @@ def greet(fold: Fold, broker: Server, work: Workload, turn: int) -> None:
 
 
 def burst(bench: Bench, name: str, fold: Fold, broker: Server, work: Workload, turns: range) -> float:
-    """Let a running service find `turns` in the log all at once; frames/s from when they lie there."""
+    """Let a running service find `turns` in the log all at once; frames/s from when they lie there until the first
+    worker has nothing left. It is held meanwhile: else two workers would fold most of it while it is still sent, and
+    on Tansu, where sessions are short, it is not."""
     say(f"{name}: the fold on a backlog")
     made = [work.record(index) for turn in turns for index in work.turn(turn)]
     last = fold.sample()["messages_folded_total"] + work.frames_of_a_turn * len(turns)
-    workload.send(broker.url, topics.FLEET_SIGNALS, iter(made))
+    with nullcontext() if broker.name == kafka.Tansu.name else fold.held():
+        workload.send(broker.url, topics.FLEET_SIGNALS, iter(made))
     samples = fold.until(lambda sample: sample["messages_folded_total"] >= last, LIMIT_S)
-    rate = tell(bench, name, samples[0], samples[-1])
+    end = service.while_all_work(samples)
+    assert end.at_s > samples[0].at_s, "a worker had nothing to do, or all was folded before it could be watched"
+    rate = tell(bench, name, samples[0], end)
+    measured = sum(end.folded) - sum(samples[0].folded)
+    bench.report.add(f"{name}: measured of the backlog", measured / (work.frames_of_a_turn * len(turns)), "share")
+    bench.report.add(f"{name}: until all is folded", _rate(samples[0], samples[-1]), "frames/s")
     bench.report.add(f"{name}: RSS", samples[-1].rss / 2**20, "MiB")
     return rate
 
@@ -101,15 +110,23 @@ def tell(bench: Bench, name: str, begin: Sample, end: Sample) -> float:
     """Rates and processor time between two samples; returns frames/s."""
     frames = end["messages_folded_total"] - begin["messages_folded_total"]
     passed_s = end.at_s - begin.at_s
-    rate, add = frames / passed_s, bench.report.add
+    rate, add = _rate(begin, end), bench.report.add
     add(f"{name}: frames", rate, "frames/s")
     add(f"{name}: signals", rate * SIGNALS_PER_FRAME, "signals/s")
     add(f"{name}: documents", (end["twins_written_total"] - begin["twins_written_total"]) / passed_s, "documents/s")
     for stage in STAGES:
         key = f"stage_cpu_seconds_total/{stage}"
         add(f"{name}: processor, {stage}", 1e6 * (end[key] - begin[key]) / frames, "us/frame")
-    add(f"{name}: processor, whole service", 1e6 * (end.cpu_s - begin.cpu_s) / frames, "us/frame")
+    used_s = {"whole service": end.cpu_s - begin.cpu_s}
+    used_s |= {server: cpu_s - begin.beside_cpu_s[server] for server, cpu_s in end.beside_cpu_s.items()}
+    for who, cpu_s in used_s.items():
+        add(f"{name}: processor, {who}", 1e6 * cpu_s / frames, "us/frame")
+    add(f"{name}: processor, all of these", sum(used_s.values()) / passed_s, "cores")
     return rate
+
+
+def _rate(begin: Sample, end: Sample) -> float:
+    return (end["messages_folded_total"] - begin["messages_folded_total"]) / (end.at_s - begin.at_s)
 
 
 def paced(bench: Bench, name: str, fold: Fold, broker: Server, work: Workload, seconds: int) -> None:

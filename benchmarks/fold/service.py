@@ -4,7 +4,8 @@ import os
 import sys
 import sysconfig
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final, Self
@@ -13,6 +14,7 @@ import psutil
 
 from benchmarks import prometheus
 from local import processes
+from local.servers import apache_kafka
 from local.servers.base import Server, ServerError
 
 _LOOK_S: Final = 0.2
@@ -23,12 +25,15 @@ Settings = dict[str, str]
 @dataclass(frozen=True, slots=True)
 class Sample:
     """What the workers told at a moment, summed: metric (with its stage or bound) → value; `cpu_s` and `rss` of all
-    processes. `all_have_partitions`: each worker has some."""
+    processes, `beside_cpu_s` of each server beside it. `folded`: messages of each worker. `all_have_partitions`: each
+    worker has some."""
 
     at_s: float
     values: dict[str, float]
     cpu_s: float
+    beside_cpu_s: dict[str, float]
     rss: int
+    folded: tuple[float, ...]
     all_have_partitions: bool
 
     def __getitem__(self, name: str) -> float:
@@ -36,14 +41,22 @@ class Sample:
 
 
 class Fold(Server):
-    """`fleetfold-cloud fold` with one or more workers; `settings` by their names without the prefix."""
+    """`fleetfold-cloud fold` with one or more workers; `settings` by their names without the prefix. `beside`: the
+    servers that it uses."""
 
     name = "fold"
     start_limit_s: ClassVar[float] = 60.0
 
-    def __init__(self, owner: processes.Processes, directory: Path, settings: Settings, workers: int = 1) -> None:
+    def __init__(
+        self,
+        owner: processes.Processes,
+        directory: Path,
+        settings: Settings,
+        workers: int = 1,
+        beside: Sequence[Server] = (),
+    ) -> None:
         super().__init__(owner, directory)
-        self._settings, self._workers = settings, workers
+        self._settings, self._workers, self._beside = settings, workers, beside
 
     @property
     def url(self) -> str:
@@ -74,6 +87,7 @@ class Fold(Server):
     def sample(self) -> Sample:
         """What it tells now."""
         values: dict[str, float] = {}
+        folded = [0.0] * self._workers
         idle = 0
         for worker in range(self._workers):
             for each in prometheus.samples(self.port + worker):
@@ -81,12 +95,22 @@ class Fold(Server):
                 name += "".join(f"/{value}" for value in each.labels.values())
                 values[name] = values.get(name, 0.0) + each.value
                 idle += name == "partitions" and not each.value
-        root = psutil.Process(self.pid)
-        tree = [root, *root.children(recursive=True)]
-        times = [process.cpu_times() for process in tree]
-        cpu_s = sum(one.user + one.system for one in times)
-        rss = sum(process.memory_info().rss for process in tree)
-        return Sample(time.monotonic(), values, cpu_s, rss, not idle)
+                folded[worker] += each.value if name == "messages_folded_total" else 0.0
+        rss = sum(process.memory_info().rss for process in _tree(self.pid))
+        beside_cpu_s = {server.name: _cpu_s(server.pid) for server in self._beside}
+        return Sample(time.monotonic(), values, _cpu_s(self.pid), beside_cpu_s, rss, tuple(folded), not idle)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """All its processes stand still: for less than a session of its group lasts, else it loses its partitions."""
+        stopped = _tree(self.pid)
+        for process in stopped:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in stopped:
+                process.resume()
 
     def until(self, reached: Callable[[Sample], bool], limit_s: float) -> list[Sample]:
         """Samples until one says so. Raises ServerError when it takes longer."""
@@ -105,6 +129,32 @@ class Fold(Server):
 
     def __enter__(self) -> Self:
         return super().__enter__()
+
+
+class PatientKafka(apache_kafka.ApacheKafka):
+    """Keeps the partitions of a service that is held."""
+
+    def properties(self) -> str:
+        return super().properties() + "group.consumer.session.timeout.ms=60000\n"
+
+
+def while_all_work(samples: list[Sample]) -> Sample:
+    """The last sample at which every worker still had something to do: what one of them does when the others have
+    nothing left is not what all of them can do."""
+    last = samples[-1].folded
+    return min(
+        (next(sample for sample in samples if sample.folded[worker] == last[worker]) for worker in range(len(last))),
+        key=lambda sample: sample.at_s,
+    )
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    root = psutil.Process(pid)
+    return [root, *root.children(recursive=True)]
+
+
+def _cpu_s(pid: int) -> float:
+    return sum(times.user + times.system for times in (process.cpu_times() for process in _tree(pid)))
 
 
 def between(samples: list[Sample], first: float, last: float) -> tuple[Sample, Sample]:
