@@ -88,8 +88,8 @@ def greet(fold: Fold, broker: Server, work: Workload, turn: int) -> None:
 
 def burst(bench: Bench, name: str, fold: Fold, broker: Server, work: Workload, turns: range) -> float:
     """Let a running service find `turns` in the log all at once; frames/s from when they lie there until the first
-    worker has nothing left. It is held meanwhile: else two workers would fold most of it while it is still sent, and
-    on Tansu, where sessions are short, it is not."""
+    worker has nothing left. It is held while they are sent, since what it folds meanwhile is not measured; but not on
+    Tansu, where its session is over after 6 s."""
     say(f"{name}: the fold on a backlog")
     made = [work.record(index) for turn in turns for index in work.turn(turn)]
     last = fold.sample()["messages_folded_total"] + work.frames_of_a_turn * len(turns)

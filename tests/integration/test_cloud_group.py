@@ -174,3 +174,23 @@ def test_workers_share_each_topic_and_not_only_their_sum(modern: str) -> None:
     assert [sum(share) for share in shares] == [PARTITIONS / 2]
     first.close()
     second.close()
+
+
+class WithoutRange(apache_kafka.ApacheKafka):
+    """A cluster that offers the default assignor alone."""
+
+    def properties(self) -> str:
+        return super().properties() + "group.consumer.assignors=uniform\n"
+
+
+def test_a_broker_without_the_assignor_is_read_the_classic_way(
+    processes: Processes, tmp_path: Path, apache_kafka_available: None
+) -> None:
+    with WithoutRange(processes, tmp_path) as server:
+        create(server.url)
+        source = kafka.Source(ConsumerSettings(bootstrap_servers=server.url))
+        say(server.url)
+        heard: list[str] = []
+        until(lambda: len(heard) == PARTITIONS, source, heard=heard)
+        assert source.protocol == "classic"
+        source.close()
