@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 
 from cloud import group, kafka
 from cloud.config import ConsumerSettings
@@ -106,19 +106,10 @@ def test_what_was_read_of_a_partition_that_was_given_up_is_committed_by_its_new_
     first.done(read)
     first.commit()
     owned = [first.owns((topics.FLEET_SIGNALS, number)) for number in range(PARTITIONS)]
-    assert committed(settings) == [1 if mine else 0 for mine in owned]
+    known = kafka_topics.committed(fresh_kafka, settings.group_id, topics.FLEET_SIGNALS, PARTITIONS)
+    assert known == [1 if mine else 0 for mine in owned]
     first.close()
     second.close()
-
-
-def committed(settings: ConsumerSettings) -> list[int]:
-    """The offsets that the group knows, by partition."""
-    asking = Consumer({"bootstrap.servers": settings.bootstrap_servers, "group.id": settings.group_id, "log_level": 0})
-    try:
-        known = asking.committed([TopicPartition(topics.FLEET_SIGNALS, number) for number in range(PARTITIONS)], 10)
-        return [one.offset for one in known]
-    finally:
-        asking.close()
 
 
 class Upgraded(apache_kafka.ApacheKafka):

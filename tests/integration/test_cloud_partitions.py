@@ -70,11 +70,7 @@ class Line:
         return int(twin["counters"]["frames"]) if twin else 0
 
     def committed(self, partition: int) -> int:
-        asking = Consumer({"bootstrap.servers": self.servers, "group.id": self.settings.group_id, "log_level": 0})
-        try:
-            return int(asking.committed([TopicPartition(SIGNALS, partition)], 10)[0].offset)
-        finally:
-            asking.close()
+        return kafka_topics.committed(self.servers, self.settings.group_id, SIGNALS, 2)[partition]
 
     def close(self) -> None:
         self.source.close()

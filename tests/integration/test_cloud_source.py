@@ -1,0 +1,106 @@
+"""How the twin service reads a real Kafka: which topic a record is of, and when the group is told how far it is."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+
+from cloud import kafka_questions
+from cloud.config import ConsumerSettings
+from cloud.inbox import Record
+from cloud.kafka import Source
+from local.processes import Processes
+from local.servers.kafka import Tansu
+from tests import kafka_topics
+from wire.topics import FLEET_SIGNALS as TOPIC
+
+LIMIT_S = 40.0
+_ON_APACHE = os.environ.get("FLEETFOLD_TEST_KAFKA") == "apache"
+topics_change = pytest.mark.skipif(not _ON_APACHE, reason="topics cannot change there: FLEETFOLD_TEST_KAFKA=apache")
+
+
+def open_source(servers: str, commit_interval_ms: int = 1_000) -> Source:
+    """Reads a topic of one partition, which it makes."""
+    kafka_topics.create(servers, {TOPIC: 1})
+    settings = ConsumerSettings(
+        bootstrap_servers=servers, batch_wait_ms=50, commit_interval_ms=commit_interval_ms, group_id="of-one-topic"
+    )
+    return Source(settings, [TOPIC])
+
+
+def say(servers: str, count: int) -> None:
+    producer = Producer({"bootstrap.servers": servers, "log_level": 0})
+    for _ in range(count):
+        producer.produce(TOPIC, b"x", partition=0)
+    assert producer.flush(20) == 0
+
+
+def read(source: Source, count: int) -> list[Record]:
+    records: list[Record] = []
+    deadline = time.monotonic() + LIMIT_S
+    while len(records) < count:
+        records += source.poll()
+        assert time.monotonic() < deadline
+    return records
+
+
+def topic_id(servers: str) -> str:
+    return kafka_questions.topic_ids(AdminClient({"bootstrap.servers": servers, "log_level": 0}), [TOPIC])[TOPIC]
+
+
+def seen(records: list[Record]) -> list[tuple[str, int]]:
+    return [(record.generation, record.offset) for record in records]
+
+
+@topics_change
+def test_records_of_a_topic_that_was_created_again_are_known_for_those_of_another(fresh_kafka: str) -> None:
+    """So fast that the partitions never change hands: only that offsets begin anew tells of it."""
+    source = open_source(fresh_kafka)
+    say(fresh_kafka, 5)
+    first = topic_id(fresh_kafka)
+    assert seen(read(source, 5)) == [(first, offset) for offset in range(5)]
+    for future in AdminClient({"bootstrap.servers": fresh_kafka, "log_level": 0}).delete_topics([TOPIC]).values():
+        future.result(20)
+    kafka_topics.create(fresh_kafka, {TOPIC: 1})
+    say(fresh_kafka, 3)
+    second = topic_id(fresh_kafka)
+    assert second != first
+    assert seen(read(source, 3)) == [(second, offset) for offset in range(3)]
+    source.close()
+
+
+def test_records_of_a_broker_that_has_forgotten_its_topics_are_known_for_those_of_others(
+    processes: Processes, tmp_path: Path
+) -> None:
+    """The wheel's keeps them in memory: after a restart the partitions are given anew, by the same names."""
+    with Tansu(processes, tmp_path) as broker:
+        source = open_source(broker.url)
+        say(broker.url, 5)
+        first = topic_id(broker.url)
+        assert seen(read(source, 5)) == [(first, offset) for offset in range(5)]
+        broker.kill()
+        broker.start()
+        kafka_topics.create(broker.url, {TOPIC: 1})
+        say(broker.url, 3)
+        second = topic_id(broker.url)
+        assert second != first
+        assert seen(read(source, 3)) == [(second, offset) for offset in range(3)]
+        source.close()
+
+
+def test_the_last_offsets_before_a_silence_are_committed_during_it(fresh_kafka: str) -> None:
+    """What is done while the group has yet to answer, or before it is time again, waits; nothing else comes to take it
+    along."""
+    source = open_source(fresh_kafka, commit_interval_ms=300)
+    say(fresh_kafka, 5)
+    records = read(source, 5)
+    for record in records:  # at most the first of these is committed along with it
+        source.done([record])
+    deadline = time.monotonic() + LIMIT_S
+    while (known := kafka_topics.committed(fresh_kafka, "of-one-topic", TOPIC, 1)) != [5]:
+        assert source.poll() == []
+        assert time.monotonic() < deadline, f"committed: {known}"
+    source.close()
