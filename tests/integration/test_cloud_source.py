@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -58,26 +59,25 @@ def seen(records: list[Record]) -> list[tuple[str, int]]:
 @topics_change
 def test_records_of_a_topic_that_was_created_again_are_known_for_those_of_another(fresh_kafka: str) -> None:
     """So fast that the partitions never change hands: only that offsets begin anew tells of it."""
-    source = open_source(fresh_kafka)
-    say(fresh_kafka, 5)
-    first = topic_id(fresh_kafka)
-    assert seen(read(source, 5)) == [(first, offset) for offset in range(5)]
-    for future in AdminClient({"bootstrap.servers": fresh_kafka, "log_level": 0}).delete_topics([TOPIC]).values():
-        future.result(20)
-    kafka_topics.create(fresh_kafka, {TOPIC: 1})
-    say(fresh_kafka, 3)
-    second = topic_id(fresh_kafka)
-    assert second != first
-    assert seen(read(source, 3)) == [(second, offset) for offset in range(3)]
-    source.close()
+    admin = AdminClient({"bootstrap.servers": fresh_kafka, "log_level": 0})
+    with closing(open_source(fresh_kafka)) as source:
+        say(fresh_kafka, 5)
+        first = topic_id(fresh_kafka)
+        assert seen(read(source, 5)) == [(first, offset) for offset in range(5)]
+        for future in admin.delete_topics([TOPIC]).values():
+            future.result(20)
+        kafka_topics.create(fresh_kafka, {TOPIC: 1})
+        say(fresh_kafka, 3)
+        second = topic_id(fresh_kafka)
+        assert second != first
+        assert seen(read(source, 3)) == [(second, offset) for offset in range(3)]
 
 
 def test_records_of_a_broker_that_has_forgotten_its_topics_are_known_for_those_of_others(
     processes: Processes, tmp_path: Path
 ) -> None:
     """The wheel's keeps them in memory: after a restart the partitions are given anew, by the same names."""
-    with Tansu(processes, tmp_path) as broker:
-        source = open_source(broker.url)
+    with Tansu(processes, tmp_path) as broker, closing(open_source(broker.url)) as source:
         say(broker.url, 5)
         first = topic_id(broker.url)
         assert seen(read(source, 5)) == [(first, offset) for offset in range(5)]
@@ -88,19 +88,17 @@ def test_records_of_a_broker_that_has_forgotten_its_topics_are_known_for_those_o
         second = topic_id(broker.url)
         assert second != first
         assert seen(read(source, 3)) == [(second, offset) for offset in range(3)]
-        source.close()
 
 
 def test_the_last_offsets_before_a_silence_are_committed_during_it(fresh_kafka: str) -> None:
     """What is done while the group has yet to answer, or before it is time again, waits; nothing else comes to take it
     along."""
-    source = open_source(fresh_kafka, commit_interval_ms=300)
-    say(fresh_kafka, 5)
-    records = read(source, 5)
-    for record in records:  # at most the first of these is committed along with it
-        source.done([record])
-    deadline = time.monotonic() + LIMIT_S
-    while (known := kafka_topics.committed(fresh_kafka, "of-one-topic", TOPIC, 1)) != [5]:
-        assert source.poll() == []
-        assert time.monotonic() < deadline, f"committed: {known}"
-    source.close()
+    with closing(open_source(fresh_kafka, commit_interval_ms=300)) as source:
+        say(fresh_kafka, 5)
+        records = read(source, 5)
+        for record in records:  # at most the first of these is committed along with it
+            source.done([record])
+        deadline = time.monotonic() + LIMIT_S
+        while (known := kafka_topics.committed(fresh_kafka, "of-one-topic", TOPIC, 1)) != [5]:
+            assert source.poll() == []
+            assert time.monotonic() < deadline, f"committed: {known}"
