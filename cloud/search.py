@@ -21,7 +21,7 @@ from wire.catalogue import Signal, Value
 VALUES: Final = "search.values"
 SEEN: Final = "search.seen"
 PLACE: Final = "search.place"
-SEEN_STEP_MS: Final = 300_000
+SEEN_STEP_MS: Final = 900_000
 PLACE_STEP_DEGREES: Final = 0.05
 """In latitude as in longitude: 5.6 km at most. A car on a motorway moves its copy every three minutes."""
 

@@ -15,12 +15,14 @@ import typer
 
 from benchmarks.fold import connect, limits, service, workload
 from benchmarks.fold.measure import (
+    BEGUN,
     LIMIT_S,
     SINK_TOPIC,
     Bench,
     burst,
     fresh_topics,
     greet,
+    greetings,
     memory,
     paced,
     say,
@@ -35,27 +37,28 @@ _ROOM: Final = {"FOLD__CACHED_TWINS_MAX": "200000"}
 A_TURNS: Final = 48
 A_BACKLOG_TURNS: Final = 120
 """A turn of the service takes three of these at once: there should be many, also for each of two workers."""
-B_TURNS: Final = 5
+B_TURNS: Final = 4
+_HOUR_MS: Final = 3_600_000
 _PARTS: Final = "A,B,C,tansu,workers"
 
 
-def limits_of(bench: Bench, name: str, broker: Server, work: Workload, records: int) -> float:
-    """The smaller of the two limits, in frames/s: reading and opening alone, writing prepared operations alone."""
+def limits_of(bench: Bench, name: str, broker: Server, work: Workload, turns: int) -> float:
+    """The smaller of the two limits, in frames/s: reading and opening alone, writing prepared operations alone, of cars
+    that are known."""
     say(f"{name}: the limits")
+    greeted = work.assets * len(list(greetings(work)))
+    records = work.assets * turns + greeted
     read_s, batches = limits.read(broker.url, f"limit-{name}", records)
     reading = records * work.frames_per_record / read_s
     store = limits.open_store(bench.mongod.url, f"bench_limit_{name}")
-    last: list[list[Any]] = []
-    while batches and sum(map(len, last)) < work.assets * 2:
-        last.insert(0, batches.pop())
-    del batches
-    prepared = limits.prepare(last)
-    written_s = limits.write(store, prepared)
-    frames = sum(map(len, last)) * work.frames_per_record
-    writing = frames / written_s
+    prepared = limits.prepare(batches)
+    known = next((place for place in range(len(batches)) if sum(map(len, batches[:place])) >= greeted), 0)
+    limits.write(store, prepared[:known])
+    written_s = limits.write(store, prepared[known:])
+    writing = sum(map(len, batches[known:])) * work.frames_per_record / written_s
     bench.report.add(f"{name}: limit, consume and decode alone", reading, "frames/s")
     bench.report.add(f"{name}: limit, bulk write alone", writing, "frames/s")
-    bench.report.add(f"{name}: limit, bulk write alone", sum(map(len, prepared)) / written_s, "documents/s")
+    bench.report.add(f"{name}: limit, bulk write alone", sum(map(len, prepared[known:])) / written_s, "documents/s")
     store.database.client.drop_database(store.database.name)
     store.database.client.close()
     return min(reading, writing)
@@ -90,43 +93,43 @@ def _updates(client: "pymongo.MongoClient[dict[str, Any]]") -> int:
     return int(client.admin.command("serverStatus")["opcounters"]["update"])
 
 
-def scenario_a(bench: Bench, broker: Server, workers: int = 1, seconds: int = 0) -> float:
+def scenario_a(bench: Bench, broker: Server, work: Workload, workers: int = 1, seconds: int = 0) -> float:
     """500 cars with long batches; returns frames/s. At a fixed rate for `seconds`, too."""
-    work = Workload(bench.size(500), 20, 10_000, _long_ago())
     name = _named(f"A on {broker.name}", workers)
     fresh_topics(broker)
     with bench.fold(broker, "bench_A", _ROOM, workers) as fold:
-        greet(fold, broker, work, 0)
-        rate = burst(bench, name, fold, broker, work, range(1, A_BACKLOG_TURNS))
+        greet(fold, broker, work)
+        rate = burst(bench, name, fold, broker, work, range(BEGUN, BEGUN + A_BACKLOG_TURNS))
         if seconds:
             paced(bench, "A", fold, broker, work._replace(interval_ms=1_000), seconds)
     bench.drop("bench_A")
     return rate
 
 
-def scenario_b(bench: Bench, broker: Server, workers: int = 1, seconds: int = 0) -> float:
+def scenario_b(bench: Bench, broker: Server, work: Workload, workers: int = 1, seconds: int = 0) -> float:
     """100,000 cars, a frame each; returns frames/s. At a fixed rate for `seconds`, too."""
-    work = Workload(bench.size(100_000), 1, 10_000, _long_ago())
     name = _named(f"B on {broker.name}", workers)
     fresh_topics(broker)
     if seconds and workers == 1:
-        workload.send(broker.url, topics.FLEET_SIGNALS, map(work.record, work.turn(0)))
-        memory(bench, broker, work)
+        earlier = work._replace(start_ms=work.start_ms - _HOUR_MS)
+        workload.send(broker.url, topics.FLEET_SIGNALS, map(earlier.record, earlier.turn(0)))
+        memory(bench, broker, earlier)
     with bench.fold(broker, "bench_B", _ROOM, workers) as fold:
-        greet(fold, broker, work, 1)
-        rate = burst(bench, name, fold, broker, work, range(2, B_TURNS))
+        greet(fold, broker, work)
+        rate = burst(bench, name, fold, broker, work, range(BEGUN, BEGUN + B_TURNS))
         if seconds:
             paced(bench, _named("B", workers), fold, broker, work, seconds)
+    bench.drop("bench_B")
     return rate
 
 
 def scenario_c(bench: Bench, broker: Server, seconds: int, workers: int = 1) -> None:
     """B at a fixed rate, with detection and history."""
-    work = Workload(bench.size(100_000), 1, 10_000, _long_ago())
+    work = _with_one_frame(bench)
     fresh_topics(broker)
     told = {**_ROOM, "FOLD__DETECT": "true", "HISTORY__ENABLED": "true"}
     with bench.fold(broker, "bench_B", told, workers) as fold:
-        greet(fold, broker, work, 0)
+        greet(fold, broker, work)
         paced(bench, _named("C", workers), fold, broker, work, seconds)
 
 
@@ -139,16 +142,21 @@ def compare(
 ) -> None:
     """The fold's rate against the limits and the sink of the same run, on records that lie in the log already."""
     fresh_topics(broker)
-    workload.send(broker.url, topics.FLEET_SIGNALS, map(work.record, range(work.assets * turns)))
-    limit = limits_of(bench, short, broker, work, work.assets * turns)
+    for indexes in (*greetings(work), *map(work.turn, range(BEGUN, BEGUN + turns))):
+        workload.send(broker.url, topics.FLEET_SIGNALS, map(work.record, indexes))
+    limit = limits_of(bench, short, broker, work, turns)
     bench.report.at_least(f"{name}: share of the smaller limit", rate, "frames/s", limit, 0.7)
     if bench.with_sink:
         found = sink(bench, short, broker, work, max(2, turns if short == "A" else 2))
         bench.report.at_least(f"{name}: against Kafka Connect's sink", rate, "frames/s", found, factor)
 
 
-def _long_ago() -> int:
-    return int(time.time() * 1000) - 3_600_000
+def _with_long_batches(bench: Bench) -> Workload:
+    return Workload(bench.size(500), 20, 10_000, int(time.time() * 1000) - _HOUR_MS)
+
+
+def _with_one_frame(bench: Bench) -> Workload:
+    return Workload(bench.size(100_000), 1, 10_000, int(time.time() * 1000) - _HOUR_MS)
 
 
 app: Final = typer.Typer(add_completion=False)
@@ -205,21 +213,21 @@ def measure(bench: Bench, wanted: set[str], seconds: int) -> None:
 
 def a_alone(bench: Bench, broker: Server, seconds: int, with_workers: bool) -> None:
     """A, at a fixed rate, against its limits, and with two workers."""
-    one = scenario_a(bench, broker, seconds=max(2, seconds // 2))
-    work = Workload(bench.size(500), 20, 10_000, _long_ago())
-    compare(bench, f"A on {broker.name}", "A", broker, work, A_TURNS, one, 5.0)
+    work = _with_long_batches(bench)
+    one = scenario_a(bench, broker, work, seconds=max(2, seconds // 2))
     if with_workers:
-        two = scenario_a(bench, broker, workers=2)
+        two = scenario_a(bench, broker, work, workers=2)
         bench.report.at_least("A: two workers against one, on the same cores", two, "frames/s", one, 1.6)
+    compare(bench, f"A on {broker.name}", "A", broker, work, A_TURNS, one, 5.0)
 
 
 def b_and_c(bench: Bench, broker: Server, seconds: int, wanted: set[str]) -> None:
     """B, at a fixed rate, against its limits, and with two workers; and with detection and history at that rate: C."""
-    one = scenario_b(bench, broker, seconds=seconds)
-    work = Workload(bench.size(100_000), 1, 10_000, _long_ago())
-    compare(bench, f"B on {broker.name}", "B", broker, work, 3, one, 2.0)
+    work = _with_one_frame(bench)
+    one = scenario_b(bench, broker, work, seconds=seconds)
+    compare(bench, f"B on {broker.name}", "B", broker, work, 2, one, 2.0)
     if "workers" in wanted:
-        two = scenario_b(bench, broker, workers=2, seconds=seconds)
+        two = scenario_b(bench, broker, work, workers=2, seconds=seconds)
         bench.report.at_least("B: two workers against one, on the same cores", two, "frames/s", one, 1.6)
     if "C" in wanted:
         scenario_c(bench, broker, seconds)
@@ -231,9 +239,9 @@ def on_tansu(bench: Bench, wanted: set[str]) -> None:
     """The same backlogs on the other broker."""
     with kafka.Tansu(bench.owner, bench.directory / "tansu") as broker:
         if "A" in wanted:
-            scenario_a(bench, broker)
+            scenario_a(bench, broker, _with_long_batches(bench))
         if "B" in wanted:
-            scenario_b(bench, broker)
+            scenario_b(bench, broker, _with_one_frame(bench))
 
 
 if __name__ == "__main__":

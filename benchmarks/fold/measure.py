@@ -1,8 +1,9 @@
 """What is measured of a running service: on a backlog, at a fixed rate, and what a twin costs in memory."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,15 @@ from wire import topics
 RATE_PER_S: Final = 10_000
 STAGES: Final = ("poll", "open", "plain", "load", "fold", "detect", "encode", "tell", "write", "link", "commit")
 LIMIT_S: Final = 180.0
+BEGUN: Final = 91
+"""The first turn that is measured."""
+_FIRST: Final = range(62)
+"""Turns in which cars are heard first. With a record every 10 s, those of the first are 15 minutes old at `BEGUN`: the
+copies that questions go by are due."""
+_SECOND: Final = range(62, 90)
+"""Turns in which they are heard again: a car drives so far in so many that its copy moves."""
+_MAKING_US: Final = 60
+"""To make a record takes less."""
 SINK_TOPIC: Final = "sink.documents"
 
 
@@ -77,13 +87,25 @@ def fresh_topics(broker: Server) -> None:
     topics_admin.create(KafkaSettings(bootstrap_servers=broker.url), TopicSettings())
 
 
-def greet(fold: Fold, broker: Server, work: Workload, turn: int) -> None:
-    """Let a running service hear every car once, so that it knows them all and its workers have shared the partitions:
-    what is measured then is neither making twins nor reading them back."""
-    said = fold.sample()["messages_folded_total"] + work.frames_of_a_turn
+def greetings(work: Workload) -> Iterator[Iterable[int]]:
+    """Records by which a service knows all cars. What is written only now and then is due then, from `BEGUN` on, as
+    often as in a fleet that runs."""
+    yield from (work.scattered(_FIRST), work.scattered(_SECOND), work.turn(BEGUN - 1))
+
+
+def greet(fold: Fold, broker: Server, work: Workload) -> None:
+    """Let a running service hear every car, so that it knows them all and its workers have shared the partitions: what
+    is measured then is neither making twins nor reading them back."""
     fold.until(lambda sample: sample.all_have_partitions, LIMIT_S)
-    workload.send(broker.url, topics.FLEET_SIGNALS, map(work.record, work.turn(turn)))
-    fold.until(lambda sample: sample["messages_folded_total"] >= said, LIMIT_S)
+    said = fold.sample()["messages_folded_total"]
+    for indexes in greetings(work):
+        workload.send(broker.url, topics.FLEET_SIGNALS, map(work.record, indexes))
+        said += work.frames_of_a_turn
+        fold.until(partial(_has_folded, said), LIMIT_S)
+
+
+def _has_folded(frames: float, sample: Sample) -> bool:
+    return sample["messages_folded_total"] >= frames
 
 
 def burst(bench: Bench, name: str, fold: Fold, broker: Server, work: Workload, turns: range) -> float:
@@ -91,11 +113,11 @@ def burst(bench: Bench, name: str, fold: Fold, broker: Server, work: Workload, t
     worker has nothing left. It is held while they are sent, since what it folds meanwhile is not measured; but not on
     Tansu, where its session is over after 6 s."""
     say(f"{name}: the fold on a backlog")
-    made = [work.record(index) for turn in turns for index in work.turn(turn)]
-    last = fold.sample()["messages_folded_total"] + work.frames_of_a_turn * len(turns)
+    said, made = fold.sample()["messages_folded_total"], _made(work, turns)
+    last = said + work.frames_of_a_turn * len(turns)
     with nullcontext() if broker.name == kafka.Tansu.name else fold.held():
         workload.send(broker.url, topics.FLEET_SIGNALS, iter(made))
-    samples = fold.until(lambda sample: sample["messages_folded_total"] >= last, LIMIT_S)
+    samples = fold.until(partial(_has_folded, last), LIMIT_S)
     end = service.while_all_work(samples)
     assert end.at_s > samples[0].at_s, "a worker had nothing to do, or all was folded before it could be watched"
     rate = tell(bench, name, samples[0], end)
@@ -104,6 +126,12 @@ def burst(bench: Bench, name: str, fold: Fold, broker: Server, work: Workload, t
     bench.report.add(f"{name}: until all is folded", _rate(samples[0], samples[-1]), "frames/s")
     bench.report.add(f"{name}: RSS", samples[-1].rss / 2**20, "MiB")
     return rate
+
+
+@cache
+def _made(work: Workload, turns: range) -> list[tuple[bytes, bytes]]:
+    """Ready records, made once for all who find the same backlog."""
+    return [work.record(index) for turn in turns for index in work.turn(turn)]
 
 
 def tell(bench: Bench, name: str, begin: Sample, end: Sample) -> float:
@@ -130,16 +158,20 @@ def _rate(begin: Sample, end: Sample) -> float:
 
 
 def paced(bench: Bench, name: str, fold: Fold, broker: Server, work: Workload, seconds: int) -> None:
-    """Send at `RATE_PER_S` frames/s in real time; ages from the moment of reception to the written twin."""
+    """Send at `RATE_PER_S` frames/s in real time; ages from the moment of reception to the written twin. Before that
+    every car is heard of at some time within the last turns, and again."""
     say(f"{name}: {RATE_PER_S:,} frames/s for {seconds} s")
-    total = RATE_PER_S * seconds
-    count = total // work.frames_per_record
+    count = RATE_PER_S * seconds // work.frames_per_record
     interval_ms = 1_000 * work.frames_of_a_turn // RATE_PER_S
-    moved = work._replace(start_ms=int(time.time() * 1000) + total // 20, interval_ms=interval_ms)
-    made = [moved.record(index) for index in range(count)]
+    begun_ms, first = int(time.time() * 1000) - BEGUN * interval_ms, BEGUN * work.assets
+    running = work._replace(start_ms=begun_ms, interval_ms=interval_ms)
+    greet(fold, broker, running)
+    later_ms = int(time.time() * 1000) + count * _MAKING_US // 1_000
+    moved = running._replace(paused_ms=later_ms - running.due_ms(first))
+    made = [moved.record(index) for index in range(first, first + count)]
     before = fold.sample()
     last = before["messages_folded_total"] + count * work.frames_per_record
-    _send_in_time(broker.url, moved, made)
+    _send_in_time(broker.url, moved, first, made)
     sent_s = time.monotonic()
     end = fold.until(lambda sample: sample["messages_folded_total"] >= last, LIMIT_S)[-1]
     rate, add = f"{name}: at {RATE_PER_S:,} frames/s", bench.report.add
@@ -151,9 +183,9 @@ def paced(bench: Bench, name: str, fold: Fold, broker: Server, work: Workload, s
     add(f"{rate}, RSS", end.rss / 2**20, "MiB")
 
 
-def _send_in_time(bootstrap_servers: str, work: Workload, made: list[tuple[bytes, bytes]]) -> None:
+def _send_in_time(bootstrap_servers: str, work: Workload, first: int, made: list[tuple[bytes, bytes]]) -> None:
     def due() -> Iterator[tuple[bytes, bytes]]:
-        for index, record in enumerate(made):
+        for index, record in enumerate(made, first):
             wait_s = work.due_ms(index) / 1000 - time.time()
             if wait_s > 0.005:
                 time.sleep(wait_s)

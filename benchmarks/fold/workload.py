@@ -48,12 +48,14 @@ class Workload(NamedTuple):
     """`assets` cars, each sending `frames_per_record` frames every `interval_ms`, evenly spread over it.
 
     Record `index` is that of car `index % assets`; cars that start at another time count in another session.
+    `paused_ms`: all say what they say so much later.
     """
 
     assets: int
     frames_per_record: int
     interval_ms: int
     start_ms: int
+    paused_ms: int = 0
 
     @property
     def frames_of_a_turn(self) -> int:
@@ -66,7 +68,12 @@ class Workload(NamedTuple):
 
     def due_ms(self, index: int) -> int:
         """When a record is received at the gateway."""
-        return self.start_ms + index * self.interval_ms // self.assets
+        return self.start_ms + self.paused_ms + index * self.interval_ms // self.assets
+
+    def scattered(self, turns: range) -> Iterator[int]:
+        """A record of each car, from one of these turns: what depends on when a car was heard of, and where, is due for
+        some of them at any time then, as in a fleet that runs."""
+        return (turns[asset % len(turns)] * self.assets + asset for asset in range(self.assets))
 
     def frames(self, index: int) -> list[Frame]:
         """The frames of a record; the last is of the moment when it is received."""

@@ -56,7 +56,7 @@ def test_what_moved_less_than_a_step_leaves_the_copies_alone(values: Any, place:
         ({DTCS: []}, None, 2_000, Search({VOLTAGE: 12.3, KIND: "HYBRID", DTCS: []}, (11.5, 48.1), 1_000)),
         ({}, (11.5, 48.16), 2_000, Search({VOLTAGE: 12.3, KIND: "HYBRID"}, (11.5, 48.16), 1_000)),
         ({}, None, 999, Search({VOLTAGE: 12.3, KIND: "HYBRID"}, (11.5, 48.1), 999)),
-        ({}, None, 301_001, Search({VOLTAGE: 12.3, KIND: "HYBRID"}, (11.5, 48.1), 301_001)),
+        ({}, None, 901_001, Search({VOLTAGE: 12.3, KIND: "HYBRID"}, (11.5, 48.1), 901_001)),
     ],
 )
 def test_only_what_moved_further_is_renewed(values: Any, place: Any, seen_ms: int, renewed: Search) -> None:
