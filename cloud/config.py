@@ -54,6 +54,8 @@ class FoldSettings(Section):
     """Of one asset in a turn of the loop, but one record at least: the rest waits, and holds up nobody."""
     carried_bytes_max: int = Field(16_000_000, ge=1_000_000)
     """Of all that waits so. Above it, the partitions that it comes from are not read on."""
+    plain_frames_min: int = Field(8, ge=1)
+    """Of so many frames in a turn that change only numbers of documents alike, whole columns are folded at once."""
     twin_bytes_max: int = Field(1_000_000, ge=16_384, le=7_000_000)
     """Largest half of a twin's document: the fold's and the linker's are checked apart. MongoDB's limit is 16 MB."""
     stop_limit_s: int = Field(20, ge=1, le=600)

@@ -15,6 +15,7 @@ from cloud.linker import Linker
 from cloud.metrics import Metrics
 from cloud.mongo import StoppedError
 from cloud.outlet import Outlet
+from cloud.picking import Picker
 from cloud.processor import Processor
 from cloud.schema import ensure
 from cloud.sharing import Sharing
@@ -48,7 +49,8 @@ def run(settings: CloudSettings, stop: threading.Event) -> None:
         outlet = Outlet(settings.kafka, waiting)
         sharing = Sharing(settings.fold.asset_bytes_per_turn_max, settings.fold.carried_bytes_max)
         linker, cache = Linker(store, _now_ms), Cache(settings.fold.cached_twins_max, settings.fold.cached_bytes_max)
-        processor = Processor(source, outlet, store, linker, cache, metrics, settings.fold.detect, sharing)
+        picker = Picker(cache.at_hand, settings.fold.plain_frames_min)
+        processor = Processor(source, outlet, store, linker, cache, metrics, settings.fold.detect, sharing, picker)
         metrics.cached_twins.set_function(lambda: len(cache))
         metrics.cached_bytes.set_function(lambda: cache.size_bytes)
         upkeep = Upkeep(settings.fold, store, Linker(store, _now_ms), metrics)

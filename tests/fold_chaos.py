@@ -49,11 +49,13 @@ READINGS: Final = {
 
 @dataclass
 class Device:
-    """One car. `hot`: its coolant is, from the first minute on. Without `numbered`, its agent counts for it."""
+    """One car. `hot`: its coolant is, from the first minute on. Without `numbered`, its agent counts for it. `steady`:
+    it says the same signals each time, a frame a batch."""
 
     asset_id: str
     hot: bool
     numbered: bool
+    steady: bool
     session: int = 0
     seq: int = 0
     event_seq: int = 0
@@ -71,6 +73,10 @@ class Device:
         """The next frame; some carry several samples."""
         self.minute += 1
         ts = START_MS + self.minute * 60_000
+        if self.steady:
+            self.seq += 1
+            said = {"Vehicle.Speed": round(chance.uniform(0, 200), 3), COOLANT: 88.0}
+            return frame(ts, said, f"b{self.session}", self.seq - 1)
         values: dict[str, Any] = {path: make(chance) for path, make in READINGS.items() if chance.random() < 0.6}
         values[COOLANT] = 113.5 if self.hot else 88.0
         offsets: dict[str, Any] = {}
@@ -89,12 +95,17 @@ class Device:
         return bytes(msgpack.packb(trip))
 
 
+def _device(number: int) -> Device:
+    hot, numbered = number % 5 == 0, number % 7 != 3
+    return Device(f"car-{number}", hot, numbered, steady=numbered and not hot and number % 2 == 1)
+
+
 class Fleet:
     """The devices, and what the oracle knows about what they sent."""
 
     def __init__(self, chance: random.Random, size: int) -> None:
         self.chance = chance
-        self.devices = [Device(f"car-{n}", hot=n % 5 == 0, numbered=n % 7 != 3) for n in range(size)]
+        self.devices = [_device(n) for n in range(size)]
         self.world = expect.World()
         self.gaps: dict[str, int] = dict.fromkeys((device.asset_id for device in self.devices), 0)
         self.sent_before: list[tuple[Device, str, int, list[bytes]]] = []
@@ -138,7 +149,7 @@ class Fleet:
         if device.numbered and self.chance.random() < 0.03:
             device.seq += 2  # two frames that nobody ever sees
             self.gaps[device.asset_id] += 2
-        payloads = [device.payload(self.chance) for _ in range(self.chance.randint(1, 6))]
+        payloads = [device.payload(self.chance) for _ in range(1 if device.steady else self.chance.randint(1, 6))]
         return "signals", self._spooled(device, len(payloads)), payloads
 
     def _spooled(self, device: Device, count: int) -> int:
@@ -196,6 +207,7 @@ class Plant:
             "FLEETFOLD_CLOUD__KAFKA__COMMIT_INTERVAL_MS": "300",
             "FLEETFOLD_CLOUD__KAFKA__BATCH_RECORDS_MAX": "40",
             "FLEETFOLD_CLOUD__FOLD__CACHED_TWINS_MAX": "15",
+            "FLEETFOLD_CLOUD__FOLD__PLAIN_FRAMES_MIN": "1",
         }
         script = str(Path(sysconfig.get_path("scripts")) / "fleetfold-cloud")
         log = self._directory / f"worker-{self._started}.log"

@@ -46,7 +46,7 @@ def limits_of(bench: Bench, name: str, broker: Server, work: Workload, turns: in
     """The smaller of the two limits, in frames/s: reading and opening alone, writing prepared operations alone, of cars
     that are known."""
     say(f"{name}: the limits")
-    greeted = work.assets * len(list(greetings(work)))
+    greeted = work.assets * len(list(greetings(work, running=False)))
     records = work.assets * turns + greeted
     read_s, batches = limits.read(broker.url, f"limit-{name}", records)
     reading = records * work.frames_per_record / read_s
@@ -98,7 +98,7 @@ def scenario_a(bench: Bench, broker: Server, work: Workload, workers: int = 1, s
     name = _named(f"A on {broker.name}", workers)
     fresh_topics(broker)
     with bench.fold(broker, "bench_A", _ROOM, workers) as fold:
-        greet(fold, broker, work)
+        greet(fold, broker, work, running=False)
         rate = burst(bench, name, fold, broker, work, range(BEGUN, BEGUN + A_BACKLOG_TURNS))
         if seconds:
             paced(bench, "A", fold, broker, work._replace(interval_ms=1_000), seconds)
@@ -115,9 +115,12 @@ def scenario_b(bench: Bench, broker: Server, work: Workload, workers: int = 1, s
         workload.send(broker.url, topics.FLEET_SIGNALS, map(earlier.record, earlier.turn(0)))
         memory(bench, broker, earlier)
     with bench.fold(broker, "bench_B", _ROOM, workers) as fold:
-        greet(fold, broker, work)
+        greet(fold, broker, work, running=False)
         rate = burst(bench, name, fold, broker, work, range(BEGUN, BEGUN + B_TURNS))
         if seconds:
+            later = work._replace(start_ms=work.start_ms + _HOUR_MS // 2)
+            greet(fold, broker, later, running=True)
+            burst(bench, f"{name}, a fleet that runs", fold, broker, later, range(BEGUN, BEGUN + B_TURNS))
             paced(bench, _named("B", workers), fold, broker, work, seconds)
     bench.drop("bench_B")
     return rate
@@ -129,7 +132,7 @@ def scenario_c(bench: Bench, broker: Server, seconds: int, workers: int = 1) -> 
     fresh_topics(broker)
     told = {**_ROOM, "FOLD__DETECT": "true", "HISTORY__ENABLED": "true"}
     with bench.fold(broker, "bench_B", told, workers) as fold:
-        greet(fold, broker, work)
+        greet(fold, broker, work, running=False)
         paced(bench, _named("C", workers), fold, broker, work, seconds)
 
 
@@ -142,7 +145,7 @@ def compare(
 ) -> None:
     """The fold's rate against the limits and the sink of the same run, on records that lie in the log already."""
     fresh_topics(broker)
-    for indexes in (*greetings(work), *map(work.turn, range(BEGUN, BEGUN + turns))):
+    for indexes in (*greetings(work, running=False), *map(work.turn, range(BEGUN, BEGUN + turns))):
         workload.send(broker.url, topics.FLEET_SIGNALS, map(work.record, indexes))
     limit = limits_of(bench, short, broker, work, turns)
     bench.report.at_least(f"{name}: share of the smaller limit", rate, "frames/s", limit, 0.7)
@@ -152,11 +155,11 @@ def compare(
 
 
 def _with_long_batches(bench: Bench) -> Workload:
-    return Workload(bench.size(500), 20, 10_000, int(time.time() * 1000) - _HOUR_MS)
+    return Workload(bench.size(500), 20, 10_000, int(time.time() * 1000) - 2 * _HOUR_MS)
 
 
 def _with_one_frame(bench: Bench) -> Workload:
-    return Workload(bench.size(100_000), 1, 10_000, int(time.time() * 1000) - _HOUR_MS)
+    return Workload(bench.size(100_000), 1, 10_000, int(time.time() * 1000) - 2 * _HOUR_MS)
 
 
 app: Final = typer.Typer(add_completion=False)

@@ -87,18 +87,22 @@ def fresh_topics(broker: Server) -> None:
     topics_admin.create(KafkaSettings(bootstrap_servers=broker.url), TopicSettings())
 
 
-def greetings(work: Workload) -> Iterator[Iterable[int]]:
-    """Records by which a service knows all cars. What is written only now and then is due then, from `BEGUN` on, as
-    often as in a fleet that runs."""
-    yield from (work.scattered(_FIRST), work.scattered(_SECOND), work.turn(BEGUN - 1))
+def greetings(work: Workload, running: bool) -> Iterator[Iterable[int]]:
+    """Records by which a service knows all cars, from turns before `BEGUN`. `running`: what is written only now and
+    then is due from there on as often as in a fleet that runs; else the fleet was switched on just now."""
+    if running:
+        yield from (work.scattered(_FIRST), work.scattered(_SECOND))
+    else:
+        yield work.turn(BEGUN - 2)
+    yield work.turn(BEGUN - 1)
 
 
-def greet(fold: Fold, broker: Server, work: Workload) -> None:
+def greet(fold: Fold, broker: Server, work: Workload, running: bool) -> None:
     """Let a running service hear every car, so that it knows them all and its workers have shared the partitions: what
     is measured then is neither making twins nor reading them back."""
     fold.until(lambda sample: sample.all_have_partitions, LIMIT_S)
     said = fold.sample()["messages_folded_total"]
-    for indexes in greetings(work):
+    for indexes in greetings(work, running):
         workload.send(broker.url, topics.FLEET_SIGNALS, map(work.record, indexes))
         said += work.frames_of_a_turn
         fold.until(partial(_has_folded, said), LIMIT_S)
@@ -165,7 +169,7 @@ def paced(bench: Bench, name: str, fold: Fold, broker: Server, work: Workload, s
     interval_ms = 1_000 * work.frames_of_a_turn // RATE_PER_S
     begun_ms, first = int(time.time() * 1000) - BEGUN * interval_ms, BEGUN * work.assets
     running = work._replace(start_ms=begun_ms, interval_ms=interval_ms)
-    greet(fold, broker, running)
+    greet(fold, broker, running, running=True)
     later_ms = int(time.time() * 1000) + count * _MAKING_US // 1_000
     moved = running._replace(paused_ms=later_ms - running.due_ms(first))
     made = [moved.record(index) for index in range(first, first + count)]
