@@ -15,6 +15,7 @@ from cloud.commits import Commits
 from cloud.complaints import Complaints
 from cloud.config import ConsumerSettings
 from cloud.hearing import INTERVAL_MS, Hearing
+from cloud.identity import Identities
 from cloud.inbox import Record
 from cloud.sharing import Place
 from wire import kafka, topics
@@ -51,7 +52,6 @@ class Source:
         while_waiting: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings, self._while_waiting = settings, while_waiting
-        self._generations: dict[str, str] = {}
         self._commits = Commits(settings.commit_interval_ms)
         self._held_back: set[Place] = set()
         self._complaints = Complaints()
@@ -61,6 +61,7 @@ class Source:
         self._held: list[Record] = []
         self._unfetched = False
         self._admin = AdminClient({**kafka.QUIET, **settings.client()}, logger=logging.getLogger(__name__))
+        self._identities = Identities(self._admin, self._on_wait)
         self._names = list(names)
         told = kafka_questions.group_protocols(self._admin) if settings.group_protocol == "auto" else None
         self.protocol = group.choose(settings.group_protocol, told)
@@ -115,6 +116,7 @@ class Source:
         held, self._held = self._held, []
         if held:
             return held
+        self._identities.look(self._consumer, self._owned)
         records: list[Record] = []
         room, bytes_left = self._settings.batch_records_max, self._settings.batch_bytes_max
         while room > 0 and bytes_left > 0:
@@ -207,24 +209,20 @@ class Source:
         self._consumer.close()
 
     def _record(self, message: Message) -> Record:
-        record = kafka_records.record_of(message, self._generations)
+        record = kafka_records.record_of(message, self._identities.known)
         topic = record.topic
         if not self._commits.offsets.read((topic, record.partition), record.offset):
             log.warning("the log began anew", topic=topic, partition=record.partition, offset=record.offset)
-            self._identify({topic})  # perhaps another one by the same name
-            record = replace(record, generation=self._generations.get(topic, ""))
+            self._identities.learn_of_beginning(topic)  # perhaps of another one by the same name
+            record = replace(record, generation=self._identities.known.get(topic, ""))
         return record
-
-    def _identify(self, names: set[str]) -> None:
-        """Which topics these are. Until that is known nothing of them may be folded, so it is waited for."""
-        self._generations |= kafka_questions.topic_ids(self._admin, names, self._on_wait)
 
     def _on_wait(self, error: KafkaError) -> None:
         self._complaints.hear(error)
         self._while_waiting()
 
     def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._identify({partition.topic for partition in partitions})
+        self._identities.learn({partition.topic for partition in partitions})
         self._owned |= _places(partitions)
         self._commits.offsets.forget(_places(partitions))
         self.lost_ownership = True

@@ -4,6 +4,7 @@ import os
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from confluent_kafka import Producer
@@ -11,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from cloud import kafka_questions
 from cloud.config import ConsumerSettings
+from cloud.identity import Identities
 from cloud.inbox import Record
 from cloud.kafka import Source
 from local.processes import Processes
@@ -23,11 +25,17 @@ _ON_APACHE = os.environ.get("FLEETFOLD_TEST_KAFKA") == "apache"
 topics_change = pytest.mark.skipif(not _ON_APACHE, reason="topics cannot change there: FLEETFOLD_TEST_KAFKA=apache")
 
 
-def open_source(servers: str, commit_interval_ms: int = 1_000) -> Source:
+def open_source(
+    servers: str, commit_interval_ms: int = 1_000, protocol: Literal["auto", "classic", "consumer"] = "auto"
+) -> Source:
     """Reads a topic of one partition, which it makes."""
     kafka_topics.create(servers, {TOPIC: 1})
     settings = ConsumerSettings(
-        bootstrap_servers=servers, batch_wait_ms=50, commit_interval_ms=commit_interval_ms, group_id="of-one-topic"
+        bootstrap_servers=servers,
+        batch_wait_ms=50,
+        commit_interval_ms=commit_interval_ms,
+        group_id="of-one-topic",
+        group_protocol=protocol,
     )
     return Source(settings, [TOPIC])
 
@@ -71,6 +79,34 @@ def test_records_of_a_topic_that_was_created_again_are_known_for_those_of_anothe
         second = topic_id(fresh_kafka)
         assert second != first
         assert seen(read(source, 3)) == [(second, offset) for offset in range(3)]
+
+
+@topics_change
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_of_a_topic_that_was_created_again_and_has_grown_beyond_the_old_one_everything_is_read(
+    fresh_kafka: str, protocol: Literal["classic", "consumer"]
+) -> None:
+    """Its client reads on in the middle; what it read there as the old topic's comes again as the new one's."""
+    admin = AdminClient({"bootstrap.servers": fresh_kafka, "log_level": 0})
+    with closing(open_source(fresh_kafka, protocol=protocol)) as source:
+        assert source.protocol == protocol
+        source._identities = Identities(source._admin, source._on_wait, interval_s=0.5)
+        say(fresh_kafka, 5)
+        read(source, 5)
+        for future in admin.delete_topics([TOPIC]).values():
+            future.result(20)
+        kafka_topics.create(fresh_kafka, {TOPIC: 1})
+        say(fresh_kafka, 20)
+        second = topic_id(fresh_kafka)
+        wanted, found = {(second, offset) for offset in range(20)}, set[tuple[str, int]]()
+        deadline = time.monotonic() + LIMIT_S
+        while not wanted <= found:
+            records = source.poll()
+            source.done(records)
+            found |= set(seen(records))
+            assert time.monotonic() < deadline, sorted(found)
+        source.commit()
+        assert kafka_topics.committed(fresh_kafka, "of-one-topic", TOPIC, 1) == [20]
 
 
 def test_records_of_a_broker_that_has_forgotten_its_topics_are_known_for_those_of_others(
