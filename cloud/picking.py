@@ -105,7 +105,7 @@ class Picker:
         values = _values(frame, group.order, filled)
         if values is None:
             return False
-        group.values.extend(values)
+        group.values += values
         group.parts.append(Part(record, twin, filled, frame.ts, frame.seq, batch.received_ms[0]))
         return True
 
@@ -130,9 +130,9 @@ def _order_of(form: Form, names: tuple[Any, ...], twin: Twin) -> Order | None:
     return Order(types, tuple(places[number] for number in form.texts), columns)
 
 
-def _values(frame: Frame, order: Order, filled: Filled) -> list[Any] | None:
+def _values(frame: Frame, order: Order, filled: Filled) -> "array[float] | None":
     """As sent, if they have the types of their signals and the texts are those that the document has."""
-    values = [*frame.signals.values()]
+    values: list[Any] = [*frame.signals.values()]
     if order.texts:
         if [values[place] for place in order.texts] != filled.texts:
             return None
@@ -142,4 +142,7 @@ def _values(frame: Frame, order: Order, filled: Filled) -> list[Any] | None:
         return None
     for place in order.texts:
         values[place] = 0.0
-    return values
+    try:
+        return array("d", values)
+    except OverflowError:  # JSON has integers of any length
+        return None

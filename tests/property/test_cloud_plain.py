@@ -46,7 +46,7 @@ ODD = (
         "other topic id",
     ),
     *("other partition", "same offset", "heard earlier", "much later", "far away", "low voltage", "twice", "wrong key"),
-    "wrong channel",
+    *("wrong channel", "huge"),
     *("behind", "refused write", "more fields", "station"),
 )
 
@@ -121,7 +121,9 @@ def _said(car: Car, odd: str) -> list[Record]:
         )
     elif odd == "unreadable":
         payload = b"\xc1"
-    elif odd == "JSON":
+    elif odd in ("JSON", "huge"):
+        if odd == "huge":
+            values[next(name for name, value in values.items() if type(value) is int)] = 10**400
         payload = json.dumps(
             {"v": 1, "ts": moment, "session": session, "seq": number, "signals": {str(k): v for k, v in values.items()}}
         ).encode()
