@@ -30,7 +30,7 @@ _TEXTS: Final = {
 
 
 class Cache:
-    """At most `twins_max` twins, and of about `bytes_max`: a twin of 20 signals takes 4 to 8 KB, one with a hundred
+    """At most `twins_max` twins, and of about `bytes_max`: a twin of 20 signals takes 4 to 7 KB, one with a hundred
     times that in lost pieces and lists of texts is possible, too.
 
     A stale one does no harm: its compare-and-set fails and it is loaded again.

@@ -47,7 +47,7 @@ class FoldSettings(Section):
     detect: bool = True
     """Run the detectors. Without them the service only mirrors."""
     cached_twins_max: int = Field(100_000, ge=1)
-    """In memory, about 4 KB each with 20 signals. Those of other assets are read again when they are heard of."""
+    """In memory, 4 to 7 KB each with 20 signals. Those of other assets are read again when they are heard of."""
     cached_bytes_max: int = Field(1_000_000_000, ge=1_000_000)
     """Of all of them, about, in each worker: a twin can also have many lost pieces, sessions and long texts."""
     asset_bytes_per_turn_max: int = Field(500_000, ge=1_000)

@@ -258,6 +258,38 @@ def test_one_odd_frame_among_plain_ones_leaves_what_it_leaves_among_others(
         _compare(sides)
 
 
+SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=3)
+ANYTHING = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+)
+
+
+@given(st.sampled_from(LAYOUTS), st.data(), st.booleans())
+@settings(deadline=None, max_examples=300)
+def test_whatever_a_device_says_among_plain_frames_ends_nothing(
+    layout: dict[str | int, Any], data: st.DataObject, as_json: bool
+) -> None:
+    """One field, or one signal, is anything at all."""
+    sides = Side(1, 1000, detecting=True), Side(NEVER, 1000, detecting=True)
+    car = Car("car-0", dict(layout))
+    for _ in range(3):
+        _hear(sides, (_said(car, ""), "", ""))
+    values = _moved(car)
+    fields: dict[str, Any] = {"v": 1, "ts": car.ts, "session": "s", "seq": car.seq, "signals": values}
+    where = data.draw(st.sampled_from([fields, values]))
+    name = data.draw(st.sampled_from([*where, "dt", "capture", "urgent"]))
+    where[name] = data.draw(ANYTHING)
+    if as_json:
+        if type(fields["signals"]) is dict:
+            fields["signals"] = {str(key): value for key, value in values.items()}
+        payload = json.dumps(fields).encode()
+    else:
+        payload = msgpack.packb(fields)
+    odd = record("car-0", [payload], car.offset, received_ms=[car.ts + 50], gateway="gw")
+    _hear(sides, ([odd], "", ""))
+    _compare(sides)
+
+
 def _all_of(twin: Twin) -> dict[str, Any]:
     """One that was loaded keeps its times in another way."""
     return twins.fold_fields(twin, twin.revision)
