@@ -117,8 +117,9 @@ class Processor:
         self._turn_of(records)
 
     def _turn_of(self, records: list[Record]) -> None:
+        if not records or (self._in_flight is not None and self._in_flight.delivered.done()):
+            self.settle()  # so that its twins are at hand
         if not records:
-            self.settle()
             return
         self._metrics.begun(records)
         with self._metrics.step_seconds.time():
