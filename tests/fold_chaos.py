@@ -205,8 +205,8 @@ class Plant:
             "MONGODB_URI": self.mongod.url,
             "FLEETFOLD_CLOUD__MONGO__TIMEOUT_MS": "3000",
             "FLEETFOLD_CLOUD__KAFKA__COMMIT_INTERVAL_MS": "300",
-            "FLEETFOLD_CLOUD__KAFKA__BATCH_RECORDS_MAX": "40",
-            "FLEETFOLD_CLOUD__FOLD__CACHED_TWINS_MAX": "15",
+            "FLEETFOLD_CLOUD__KAFKA__BATCH_RECORDS_MAX": "15",
+            "FLEETFOLD_CLOUD__FOLD__CACHED_TWINS_MAX": "30",
             "FLEETFOLD_CLOUD__FOLD__PLAIN_FRAMES_MIN": "1",
         }
         script = str(Path(sysconfig.get_path("scripts")) / "fleetfold-cloud")
