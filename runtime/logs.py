@@ -29,7 +29,8 @@ def configure(settings: LogSettings) -> None:
     structlog.configure(
         processors=[*common, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # in one piece: others write to the same stream, and a line of theirs must not come between a line and its end
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.name = _HANDLER_NAME

@@ -114,3 +114,23 @@ def test_the_console_form_has_no_colours_where_there_is_no_terminal():
     assert "hi" in text
     assert "port=5" in text
     assert "\x1b" not in text
+
+
+def test_a_line_is_written_in_one_piece_so_that_nobody_elses_comes_between():
+    """Our events and those of libraries, from several threads, on one stream that lets others in after each write."""
+    told = events("""
+import threading, time
+class Slow:
+    isatty, flush = staticmethod(lambda: False), staticmethod(lambda: None)
+    def write(self, text):
+        true.write(text); true.flush(); time.sleep(0.002)
+true, sys.stderr = sys.stderr, Slow()
+configure(format="json")
+def ours():
+    for number in range(50): log.info("ours", number=number)
+def theirs():
+    for number in range(50): logging.getLogger("theirs").warning("%d", number)
+threads = [threading.Thread(target=each) for each in (ours, theirs)]
+[each.start() for each in threads]; [each.join() for each in threads]
+""")
+    assert len(told) == 100
