@@ -134,6 +134,7 @@ def scenario_c(bench: Bench, broker: Server, seconds: int, workers: int = 1) -> 
     with bench.fold(broker, "bench_B", told, workers) as fold:
         greet(fold, broker, work, running=False)
         paced(bench, _named("C", workers), fold, broker, work, seconds)
+    bench.drop("bench_B")
 
 
 def _named(scenario: str, workers: int) -> str:
